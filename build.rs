@@ -1,0 +1,112 @@
+//! Builds what Rust cannot say itself: the bindings to libcriu, the types of
+//! CRIU's images, and the park library that runs inside the interpreter.
+//!
+//! Nothing is fetched. libcriu and its header are looked for in
+//! `PYIMG_CRIU_PREFIX`, then where `scripts/setup` puts them, then where a
+//! distribution does. libcriu and libprotobuf-c are linked statically, so that
+//! the binaries need nothing but libc at run time.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    libcriu(&out);
+    image_types();
+    park_library(&out);
+}
+
+/// Where libcriu was found: its include directories and its library directories.
+struct Criu {
+    include: PathBuf,
+    libraries: Vec<PathBuf>,
+}
+
+fn find_criu() -> Criu {
+    println!("cargo:rerun-if-env-changed=PYIMG_CRIU_PREFIX");
+    let mut prefixes = Vec::new();
+    if let Some(prefix) = env::var_os("PYIMG_CRIU_PREFIX") {
+        prefixes.push(PathBuf::from(prefix));
+    }
+    prefixes.push("/usr/local/lib/pyimg/criu".into());
+    if let Some(home) = env::var_os("HOME") {
+        prefixes.push(Path::new(&home).join(".local/lib/pyimg/criu"));
+    }
+    prefixes.push("/usr".into());
+    prefixes.push("/usr/local".into());
+    for prefix in &prefixes {
+        let header = prefix.join("include/criu/criu.h");
+        println!("cargo:rerun-if-changed={}", header.display());
+        if header.is_file() {
+            let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+            return Criu {
+                include: prefix.join("include"),
+                libraries: vec![
+                    prefix.join("lib"),
+                    prefix.join("lib").join(format!("{arch}-linux-gnu")),
+                ],
+            };
+        }
+    }
+    panic!(
+        "criu/criu.h not found in any of {prefixes:?}; run `scripts/setup`, or set \
+         PYIMG_CRIU_PREFIX to where libcriu is installed"
+    );
+}
+
+fn libcriu(out: &Path) {
+    let criu = find_criu();
+    for directory in &criu.libraries {
+        println!("cargo:rustc-link-search=native={}", directory.display());
+    }
+    println!("cargo:rustc-link-lib=static=criu");
+    println!("cargo:rustc-link-lib=static=protobuf-c");
+
+    let bindings = bindgen::Builder::default()
+        .header(criu.include.join("criu/criu.h").to_str().expect("UTF-8 path"))
+        .clang_arg(format!("-I{}", criu.include.display()))
+        .clang_arg(format!("-I{}", criu.include.join("criu").display()))
+        .allowlist_function("criu_(local_.*|get_version)")
+        .allowlist_type("criu_.*")
+        .blocklist_type("_?Criu.*|_?Protobuf.*")
+        .raw_line("/// A message from CRIU; never looked into here.")
+        .raw_line("pub type CriuNotify = std::ffi::c_void;")
+        .generate_comments(false)
+        .layout_tests(false)
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))
+        .generate()
+        .expect("bindgen understands criu.h");
+    bindings.write_to_file(out.join("libcriu.rs")).expect("OUT_DIR is writable");
+}
+
+fn image_types() {
+    println!("cargo:rerun-if-changed=src/image/criu.proto");
+    protobuf_codegen::Codegen::new()
+        .pure()
+        .include("src/image")
+        .input("src/image/criu.proto")
+        .cargo_out_dir("image")
+        .run_from_script();
+}
+
+fn park_library(out: &Path) {
+    println!("cargo:rerun-if-changed=src/capture/park");
+    let compiler = cc::Build::new().get_compiler();
+    let library = out.join("libpyimg_park.so");
+    let mut command = Command::new(compiler.path());
+    command
+        .args(["-shared", "-fPIC", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"])
+        .args(["-fno-semantic-interposition", "-Wl,-z,relro,-z,now", "-s"])
+        .arg("-o")
+        .arg(&library);
+    let mut sources: Vec<PathBuf> = std::fs::read_dir("src/capture/park")
+        .expect("src/capture/park is there")
+        .map(|entry| entry.expect("readable directory").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    sources.sort();
+    command.args(&sources).arg("-ldl");
+    let status = command.status().expect("the C compiler can be started");
+    assert!(status.success(), "the park library does not compile: {command:?}");
+}

@@ -1,0 +1,92 @@
+//! Listens to the park library while the interpreter is on its way to the park.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Deserialize;
+
+use super::Interrupted;
+
+/// What the park library says.
+#[derive(Debug)]
+pub enum Message {
+    /// The recipe ran to its end.
+    Imported,
+    /// What the interpreter knows of itself.
+    Report(Box<Report>),
+    /// Something that must not be in an image.
+    Refused(String),
+    /// The process waits to be dumped.
+    Parked,
+}
+
+/// What the interpreter knows of itself after the recipe.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Report {
+    /// Top-level modules that the recipe has loaded.
+    pub modules: Vec<String>,
+    /// All top-level modules, each with the directory that it came from.
+    pub origins: std::collections::BTreeMap<String, Option<PathBuf>>,
+    /// Files that the modules came from, and those that decided where to look.
+    pub files: Vec<PathBuf>,
+    /// How long the recipe took, in nanoseconds.
+    pub import_ns: u64,
+    /// The interpreter's own allocator, where it relies on zeros after `MADV_DONTNEED`
+    /// (mimalloc).
+    #[serde(default)]
+    pub zeroing_allocator: Option<String>,
+    /// `sys.path` without the entry of the program itself.
+    pub sys_path: Vec<PathBuf>,
+}
+
+/// Waits for the next message, saying now and then that it still does; none when the interpreter has closed its end, as it does
+/// by ending.
+///
+/// # Errors
+/// When the message cannot be read or understood, or the user interrupted us.
+pub fn next(
+    socket: &OwnedFd,
+    interrupted: &Interrupted,
+    still_waiting: &dyn Fn(),
+) -> io::Result<Option<Message>> {
+    let often = PollTimeout::from(100_u8);
+    loop {
+        interrupted.check()?;
+        still_waiting();
+        // A signal that arrives between the check and the poll is seen a moment later.
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], often) {
+            Ok(0) | Err(nix::Error::EINTR) => {}
+            Ok(_) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (bytes, descriptors) = crate::sys::receive(socket)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_end_matches('\n');
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Ok(Some(match word {
+        "" => return Ok(None),
+        "imported" => Message::Imported,
+        "parked" => Message::Parked,
+        "refused" => Message::Refused(rest.to_owned()),
+        "report" => Message::Report(Box::new(read_report(descriptors)?)),
+        other => return Err(io::Error::other(format!("the park library said {other:?}"))),
+    }))
+}
+
+fn read_report(descriptors: Vec<OwnedFd>) -> io::Result<Report> {
+    use std::io::{Read as _, Seek as _};
+
+    let Some(descriptor) = descriptors.into_iter().next() else {
+        return Err(io::Error::other("the park library's report has no descriptor"));
+    };
+    let mut text = String::new();
+    let mut file = File::from(descriptor);
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    serde_json::from_str(&text)
+        .map_err(|error| io::Error::other(format!("the park library's report: {error}")))
+}

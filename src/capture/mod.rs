@@ -1,0 +1,227 @@
+//! Makes an image: start the interpreter, import, park, dump, store.
+//!
+//! Data goes one way: a [`Plan`] becomes a started interpreter ([`spawn`]), which
+//! imports and parks itself ([`converse`], `park/`); what must not be in an image is
+//! refused by name ([`refuse`]); CRIU dumps; the dump is rewritten into mapping form
+//! while its pages go into the store ([`ingest`]).
+//!
+//! Whatever goes wrong, or when the user interrupts, nothing stays: no process, no
+//! file, no half image.
+
+mod converse;
+mod ingest;
+mod refuse;
+mod spawn;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::criu::{Criu, Dump, RuntimeDir};
+use crate::error::{Error, Result};
+use crate::key::flags::Flags;
+use crate::key::recipe::Recipe;
+use converse::{Message, Report};
+use spawn::{Interpreter, Spawn};
+
+pub use ingest::{Identity, Stored};
+
+/// What to build.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The interpreter, as it is to be called.
+    pub executable: &'a Path,
+    /// Its options.
+    pub flags: &'a Flags,
+    /// What to preload.
+    pub recipe: &'a Recipe,
+    /// The hash seed of the image, between 1 and 4294967295.
+    pub hash_seed: u32,
+    /// Where files may be put while the build lasts, on a file system that allows code.
+    pub scratch: &'a Path,
+}
+
+/// How far a build has come; told to whoever waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The interpreter starts.
+    Starting,
+    /// The recipe runs.
+    Importing,
+    /// CRIU dumps the process.
+    Dumping,
+    /// Pages go into the store.
+    Storing,
+}
+
+/// Remembers that the user wants the build to end.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupted {
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interrupted {
+    /// Watches for the signals by which a user, or the system, ends a command.
+    ///
+    /// # Errors
+    /// When the signals cannot be caught.
+    pub fn watch() -> io::Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+        let interrupted = Self::default();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            let number = signal.unsigned_abs() as usize;
+            signal_hook::flag::register_usize(signal, Arc::clone(&interrupted.signal), number)?;
+        }
+        Ok(interrupted)
+    }
+
+    /// The signal that has arrived, if one has.
+    pub fn signal(&self) -> Option<i32> {
+        let signal = self.signal.load(Ordering::Relaxed);
+        (signal != 0).then_some(signal as i32)
+    }
+
+    /// # Errors
+    /// When a signal has arrived.
+    fn check(&self) -> io::Result<()> {
+        match self.signal() {
+            Some(_) => Err(io::Error::new(io::ErrorKind::Other, "interrupted")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A dumped process: the images in a directory, and what is known of it.
+#[derive(Debug)]
+pub struct Dumped {
+    directory: tempfile::TempDir,
+    /// What the interpreter said of itself.
+    report: Report,
+    /// Inode of the socket on which it is parked.
+    socket_inode: u32,
+    /// The park library's file, which is no evidence.
+    library: PathBuf,
+}
+
+/// How a build ended without an image.
+#[derive(Debug)]
+pub enum Failure {
+    /// The recipe failed; Python has said why on standard error.
+    Python(std::process::ExitStatus),
+    /// Anything else.
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Starts the interpreter, lets it import, and dumps it.
+///
+/// # Errors
+/// When the recipe fails, something in the process cannot be in an image, or CRIU
+/// cannot dump it. The process is gone in any case.
+pub fn dump(
+    plan: &Plan<'_>,
+    criu: &Criu,
+    interrupted: &Interrupted,
+    phase: &dyn Fn(Phase),
+) -> Result<Dumped, Failure> {
+    phase(Phase::Starting);
+    let runtime = RuntimeDir::open().map_err(Error::from)?;
+    let directory = dump_directory(&runtime, plan.scratch)?;
+    let mut interpreter = Interpreter::spawn(&Spawn {
+        executable: plan.executable,
+        flags: &plan.flags.canonical(),
+        recipe: plan.recipe,
+        hash_seed: plan.hash_seed,
+        scratch: plan.scratch,
+        runtime: &runtime,
+    })
+    .map_err(|error| {
+        Error::environment(format!("cannot start {}", plan.executable.display())).because(error)
+    })?;
+    phase(Phase::Importing);
+    let report = park(&mut interpreter, interrupted, &|| phase(Phase::Importing))?;
+
+    let found = refuse::obstacles(interpreter.pid(), interpreter.socket_inode)
+        .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
+    if !found.is_empty() {
+        let names: Vec<String> = found.into_iter().map(|obstacle| obstacle.0).collect();
+        return Err(refused(&names.join("; ")).into());
+    }
+    phase(Phase::Dumping);
+    criu.dump(
+        &Dump {
+            pid: interpreter.pid(),
+            directory: directory.path(),
+            external_socket: interpreter.socket_inode,
+        },
+        &runtime,
+    )
+    .map_err(|error| check_interrupt(interrupted).err().unwrap_or_else(|| error.into()))?;
+    Ok(Dumped {
+        directory,
+        report,
+        socket_inode: interpreter.socket_inode,
+        library: interpreter.library().to_owned(),
+    })
+}
+
+/// Follows the interpreter until it is parked.
+fn park(
+    interpreter: &mut Interpreter,
+    interrupted: &Interrupted,
+    still_waiting: &dyn Fn(),
+) -> Result<Report, Failure> {
+    let mut report = None;
+    loop {
+        let message = converse::next(&interpreter.socket, interrupted, still_waiting).map_err(|error| {
+            check_interrupt(interrupted)
+                .err()
+                .unwrap_or_else(|| Error::failed("the build was cut short").because(error))
+        })?;
+        match message {
+            Some(Message::Imported) => {}
+            Some(Message::Report(said)) => report = Some(*said),
+            Some(Message::Refused(what)) => return Err(refused(&what).into()),
+            Some(Message::Parked) => break,
+            None => {
+                let status = interpreter.wait().map_err(|error| {
+                    Error::failed("the interpreter cannot be waited for").because(error)
+                })?;
+                check_interrupt(interrupted)?;
+                return Err(Failure::Python(status));
+            }
+        }
+    }
+    report.ok_or_else(|| Error::failed("the park library parked without a report").into())
+}
+
+fn check_interrupt(interrupted: &Interrupted) -> Result<()> {
+    match interrupted.signal() {
+        Some(_) => Err(Error::failed("interrupted; nothing was stored")),
+        None => Ok(()),
+    }
+}
+
+fn refused(what: &str) -> Error {
+    Error::failed(format!("an image cannot hold {what}"))
+        .hint("leave the import that makes it out of the recipe")
+}
+
+/// Where the dump goes: on the tmpfs where it has room, since it is thrown away.
+fn dump_directory(runtime: &RuntimeDir, scratch: &Path) -> Result<tempfile::TempDir> {
+    /// Room for the dump of a process with many packages.
+    const ROOM: u64 = 1 << 30;
+    let free = nix::sys::statvfs::statvfs(runtime.path())
+        .map_or(0, |fs| fs.blocks_available() * fs.fragment_size());
+    let parent = if free >= ROOM { runtime.path() } else { scratch };
+    tempfile::Builder::new().prefix("dump-").tempdir_in(parent).map_err(|error| {
+        Error::failed(format!("cannot create a directory in {}", parent.display())).because(error)
+    })
+}

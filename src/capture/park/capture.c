@@ -1,0 +1,271 @@
+/* The build's half of the library's life: run the recipe as Python would have
+ * run it, tell the builder what came of it, leave a tidy process, and park.
+ */
+#include "park.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void flush_streams(void)
+{
+    static const char *const names[] = {"stdout", "stderr"};
+
+    for (int i = 0; i < 2; i++) {
+        PyObject *stream = py.PySys_GetObject(names[i]);
+
+        if (stream != NULL && stream != PY_NONE && python_call_method(stream, "flush") == -1)
+            py.PyErr_Clear();
+    }
+    fflush(NULL);
+}
+
+/* For what must not be in an image. Nothing is waited for: the reason may be a
+ * thread that never ends. */
+static _Noreturn void refuse(const char *reason)
+{
+    char *message;
+
+    if (asprintf(&message, "refused %s\n", reason) == -1)
+        message = "refused for want of memory\n";
+    gate_say(message, -1);
+    if (py.PySys_GetObject != NULL)
+        flush_streams();
+    _exit(1);
+}
+
+static _Noreturn void refuse_object(PyObject *text)
+{
+    const char *reason = py.PyUnicode_AsUTF8(text);
+
+    refuse(reason == NULL ? "something that has no name" : reason);
+}
+
+/* A fault of the library or of an interpreter it does not understand. */
+static _Noreturn void give_up(void)
+{
+    py.PyErr_Print();
+    refuse("the interpreter could not be prepared (its traceback is above)");
+}
+
+static char *read_script(int file)
+{
+    struct stat status;
+    char *text;
+
+    if (fstat(file, &status) == -1)
+        refuse("the build's own script is missing");
+    text = calloc(1, (size_t)status.st_size + 1);
+    if (text == NULL || pread(file, text, (size_t)status.st_size, 0) != status.st_size)
+        refuse("the build's own script cannot be read");
+    close(file);
+    return text;
+}
+
+/* inside.py lives in a namespace of its own, not in sys.modules. */
+static PyObject *load_inside(void)
+{
+    PyObject *namespace = py.PyDict_New();
+    char *text = read_script(origin.script);
+    PyObject *code = py.Py_CompileString(text, "<pyimg>", PY_FILE_INPUT);
+    PyObject *result = NULL;
+
+    free(text);
+    if (code != NULL &&
+        py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == 0)
+        result = py.PyEval_EvalCode(code, namespace, namespace);
+    if (result == NULL)
+        give_up();
+    python_drop(result);
+    python_drop(code);
+    return namespace;
+}
+
+static PyObject *call(PyObject *inside, const char *name, PyObject *argument)
+{
+    PyObject *function = py.PyDict_GetItemString(inside, name);
+    PyObject *result = py.PyObject_CallFunctionObjArgs(function, argument, NULL);
+
+    if (result == NULL)
+        give_up();
+    return result;
+}
+
+static void drop_call(PyObject *inside, const char *name)
+{
+    python_drop(call(inside, name, NULL));
+}
+
+static _Noreturn void recipe_failed(PyObject *inside)
+{
+    PyObject *type, *value, *traceback;
+
+    if (!py.PyErr_ExceptionMatches(py.PyExc_SystemExit))
+        finish_fully(program_unhandled());
+    py.PyErr_Fetch(&type, &value, &traceback);
+    py.PyErr_NormalizeException(&type, &value, &traceback);
+    refuse_object(call(inside, "exit_text", value));
+}
+
+static PyObject *run_step(PyObject *source, PyObject *namespace)
+{
+    PyObject *bytes, *result;
+
+    if (python_is(source, py.PyCode_Type))
+        return py.PyEval_EvalCode(source, namespace, namespace);
+    bytes = py.PyUnicode_AsUTF8String(source);
+    result = bytes == NULL ? NULL : program_command(py.PyBytes_AsString(bytes), namespace);
+    python_drop(bytes);
+    return result;
+}
+
+static void run_recipe(PyObject *inside)
+{
+    PyObject *sentinel = py.PyUnicode_DecodeFSDefault(origin.sentinel);
+    PyObject *steps = call(inside, "begin", sentinel);
+
+    if (!python_is(steps, py.PyList_Type)) { /* the exception that prevented them */
+        py.PyErr_Restore(py.PyObject_Type(steps), steps,
+                         py.PyObject_GetAttrString(steps, "__traceback__"));
+        finish_fully(program_unhandled());
+    }
+    for (Py_ssize_t i = 0; i < py.PyList_Size(steps); i++) {
+        PyObject *step = py.PyList_GetItem(steps, i);
+        PyObject *result = run_step(py.PyTuple_GetItem(step, 0), py.PyTuple_GetItem(step, 1));
+
+        if (result == NULL)
+            recipe_failed(inside);
+        python_drop(result);
+    }
+    python_drop(steps);
+    python_drop(sentinel);
+}
+
+static void report(PyObject *inside)
+{
+    PyObject *reason = call(inside, "refusal", NULL);
+    PyObject *file;
+    int descriptor;
+
+    if (reason != PY_NONE)
+        refuse_object(reason);
+    gate_say("imported\n", -1);
+    file = call(inside, "report", NULL);
+    if (!python_is(file, py.PyLong_Type))
+        refuse_object(file);
+    descriptor = (int)py.PyLong_AsLong(file);
+    gate_say("report\n", descriptor);
+    close(descriptor);
+    python_drop(file);
+    python_drop(reason);
+}
+
+static void leave_surroundings(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    flush_streams();
+    if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 || dup2(null, 2) == -1)
+        refuse("/dev/null cannot be opened");
+    if (null > 2)
+        close(null);
+    if (chdir("/") == -1)
+        refuse("the root directory cannot be entered");
+}
+
+static PyObject *take(PyObject *kept, const char *name)
+{
+    PyObject *value = py.PyDict_GetItemString(kept, name);
+
+    if (value == NULL)
+        refuse("the build's own script is incomplete");
+    py.Py_IncRef(value);
+    return value;
+}
+
+static void remember(PyObject *inside)
+{
+    const char *lc_ctype = getenv("LC_CTYPE");
+
+    if (lc_ctype != NULL && (origin.lc_ctype == NULL || strcmp(lc_ctype, origin.lc_ctype) != 0))
+        image.coerced_lc_ctype = strdup(lc_ctype);
+    image.wake = take(inside, "wake");
+    image.renew = take(inside, "renew");
+    image.atexit_run = take(inside, "atexit_run");
+    image.thread_count = take(inside, "thread_count");
+    image.collect = take(inside, "collect");
+    image.tracked = take(inside, "tracked");
+    image.frozen = take(inside, "frozen");
+    image.unfreeze = take(inside, "unfreeze");
+    image.streams = take(inside, "stream_types");
+    image.raw_streams = take(inside, "raw_streams");
+    image.is_finalizing = take(inside, "is_finalizing");
+    image.full_end = py.PyObject_IsTrue(take(inside, "full_end")) != 0;
+    image.safe_path = py.PyObject_IsTrue(take(inside, "safe_path")) != 0;
+    image.modules = take(inside, "image_modules");
+    image.keep = take(inside, "image_containers");
+    image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
+}
+
+/* The collector must see __main__: its names are the program's, and most
+ * cycles that a program makes lead through them. */
+static void thaw(PyObject *object)
+{
+    if (py.PyObject_GC_IsTracked(object)) {
+        py.PyObject_GC_UnTrack(object);
+        py.PyObject_GC_Track(object);
+    }
+}
+
+static void freeze(PyObject *inside)
+{
+    PyObject *main_module = py.PyImport_AddModule("__main__");
+    PyObject *count;
+
+    drop_call(inside, "freeze");
+    thaw(main_module);
+    thaw(py.PyModule_GetDict(main_module));
+    count = py.PyObject_CallObject(image.frozen, NULL);
+    image.frozen_count = py.PyLong_AsLong(count);
+    python_drop(count);
+}
+
+static void block_signals(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+
+_Noreturn void capture(void)
+{
+    const char *missing = python_load();
+    PyObject *inside;
+
+    gate_open(origin.socket);
+    if (missing != NULL)
+        refuse("this is not a CPython from 3.9 on: it lacks a function of the C API");
+    py.PyGILState_Ensure();
+    py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
+    inside = load_inside();
+    run_recipe(inside);
+    report(inside);
+    drop_call(inside, "tidy");
+    leave_surroundings();
+    unsetenv("PYTHONHASHSEED");
+    drop_call(inside, "settle");
+    remember(inside);
+    duties_remember();
+    settle_allocators();
+    freeze(inside);
+    origin.sentinel = NULL; /* the path is an ordinary one again */
+    block_signals();
+    gate_say("parked\n", -1);
+    gate_park();
+    wake();
+}

@@ -1,0 +1,485 @@
+"""What runs inside the interpreter, where saying it in Python is easier.
+
+The park library executes this in a namespace of its own, which is no module
+and which user code never sees. `RECIPE` stands above it as a literal. All of
+it has returned to C before the recipe's code or the user's program runs, so no
+frame of it is ever beneath theirs. It imports as little as it can: whatever is
+imported here is in every image.
+"""
+
+import sys
+
+BEFORE = set(sys.modules)
+
+import _signal
+import _thread
+import atexit
+import gc
+import io
+import posix
+import time
+
+main_names = dict(sys.modules["__main__"].__dict__)
+originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+state = {"start": 0, "path0": None, "imported": BEFORE}
+
+
+# --- The recipe -----------------------------------------------------------
+
+
+def begin(sentinel):
+    """The steps that C has to run, [(source text or code, namespace)], or the
+    exception that prevented them."""
+    global safe_path
+    state["start"] = time.perf_counter_ns()
+    drop_variable(b"PYTHONHASHSEED")
+    directory = sentinel.rpartition("/")[0]
+    safe_path = sys.path[:1] != [directory]
+    if not safe_path:
+        del sys.path[0]
+    for path in sentinel, directory:
+        sys.path_importer_cache.pop(path, None)
+    try:
+        return steps()
+    except BaseException as problem:
+        traceback = problem.__traceback__
+        while traceback and traceback.tb_frame.f_code.co_filename == "<pyimg>":
+            traceback = traceback.tb_next
+        return problem.with_traceback(traceback)
+
+
+def drop_variable(name):
+    posix.environ.pop(name, None)
+    os = sys.modules.get("os")
+    if os:
+        os.environ._data.pop(name, None)
+    posix.unsetenv(name)
+
+
+def steps():
+    if RECIPE["kind"] == "code":
+        stand_in(["-c"], ["-c", RECIPE["code"]], "")
+        return [(RECIPE["code"], main_names_copy())]
+    if RECIPE["kind"] == "script":
+        path = RECIPE["script"]
+        stand_in([path], [path], real_directory(path))
+        return [imports_of(read_script(path), path, __file__=path)]
+    stand_in(["-m"], ["-m", *RECIPE["modules"]], posix.getcwd())
+    return [module_imports(name) for name in RECIPE["modules"]]
+
+
+def stand_in(argv, tail, path0):
+    sys.argv[:] = argv
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[-1:] = tail
+    if not safe_path:
+        sys.path.insert(0, path0)
+        state["path0"] = path0
+
+
+def main_names_copy(**more):
+    names = dict(main_names, **more)
+    if "__annotations__" in names:
+        names["__annotations__"] = {}
+    return names
+
+
+def real_directory(path):
+    from os.path import dirname, realpath
+
+    return dirname(realpath(path))
+
+
+def read_script(path):
+    try:
+        with io.open_code(path) as file:
+            return file.read()
+    except OSError as error:
+        raise SystemExit(
+            f"{sys.executable}: can't open file {path!r}: "
+            f"[Errno {error.errno}] {error.strerror}"
+        )
+
+
+def module_imports(name):
+    """What `python -m NAME` would import, found the way runpy finds it: that
+    imports the packages around the module, but not the module."""
+    import runpy
+
+    try:
+        name, spec, _ = runpy._get_module_details(name, ModuleMissing)
+    except ModuleMissing as problem:
+        raise SystemExit(f"{sys.executable}: {problem}")
+    source = spec.loader.get_source(name) or ""
+    return imports_of(source, spec.origin, __file__=spec.origin, __package__=spec.parent)
+
+
+class ModuleMissing(ImportError):
+    pass
+
+
+# A program's imports, without the program: its module-level import statements,
+# at their own lines, so that a failure has Python's own traceback. Those within
+# `if`, `with` and `try` may fail, as the branch might not have been taken.
+
+
+def imports_of(source, path, **names):
+    ast = Nodes()
+    tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    found = ast.Module(body=list(ast.imports(tree.body, False)), type_ignores=[])
+    return compile(found, path, "exec", dont_inherit=True), main_names_copy(**names)
+
+
+class Nodes:
+    """The ast module's classes from the C module beneath it, and the walk."""
+
+    def __init__(self):
+        import _ast
+
+        self.__dict__.update(vars(_ast))
+
+    def imports(self, statements, guarded):
+        for statement in statements:
+            kind = type(statement).__name__
+            if kind == "Import" or kind == "ImportFrom" and statement.module != "__future__":
+                yield self.guard(statement) if guarded else statement
+            elif kind == "If":
+                if not self.is_never_true(statement.test):
+                    yield from self.imports(statement.body, True)
+                yield from self.imports(statement.orelse, True)
+            elif kind in ("With", "AsyncWith"):
+                yield from self.imports(statement.body, True)
+            elif kind in ("Try", "TryStar"):
+                yield from self.attempt(statement)
+                yield from self.imports(statement.orelse, True)
+                yield from self.imports(statement.finalbody, True)
+
+    def attempt(self, statement):
+        body = list(self.imports(statement.body, False))
+        rescue = [s for h in statement.handlers for s in self.imports(h.body, True)]
+        if body:
+            yield self.guard(statement, body, rescue)
+
+    def guard(self, at, body=None, rescue=None):
+        place = {k: getattr(at, k) for k in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
+        name = self.Name(id="Exception", ctx=self.Load(), **place)
+        rescue = rescue or [self.Pass(**place)]
+        handler = self.ExceptHandler(type=name, name=None, body=rescue, **place)
+        return self.Try(body=body or [at], handlers=[handler], orelse=[], finalbody=[], **place)
+
+    def is_never_true(self, test):
+        """`TYPE_CHECKING`, or `__name__ == "__main__"`, which runs the program."""
+        if isinstance(test, self.Compare):
+            sides = [test.left, *test.comparators]
+            return any(getattr(side, "id", None) == "__name__" for side in sides)
+        return "TYPE_CHECKING" in (getattr(test, "id", None), getattr(test, "attr", None))
+
+
+def exit_text(problem):
+    return f"the code called sys.exit({'' if problem.code is None else repr(problem.code)})"
+
+
+# --- What came of it ------------------------------------------------------
+
+
+def refusal():
+    """Why this process must not become an image, or None."""
+    state["imported"] = set(sys.modules)
+    if None in originals:
+        return "standard input, output or error is closed"
+    threading = sys.modules.get("threading")
+    own = _thread.get_ident()
+    if threading:
+        for thread in threading.enumerate():
+            if thread.ident != own:
+                return f"the Python thread {thread.name!r} is running"
+    if _thread._count() or len(sys._current_frames()) > 1:
+        return "a Python thread without a name is running"
+    return None
+
+
+def report():
+    """A memfd with the report as JSON, or a refusal."""
+    took = time.perf_counter_ns() - state["start"]
+    new = [name for name in sys.modules if name in state["imported"] - BEFORE]
+    preload()
+    text = to_json(
+        {
+            "version": "%d.%d.%d" % sys.version_info[:3],
+            "implementation": sys.implementation.name,
+            "executable": sys.executable,
+            "prefix": sys.prefix,
+            "base_prefix": sys.base_prefix,
+            "modules": [name for name in new if "." not in name],
+            "origins": origins(),
+            "files": files(),
+            "import_ns": took,
+            "sys_path": [path for path in sys.path if isinstance(path, str)],
+        }
+    )
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return "a module or path has a name that is not UTF-8"
+    file = posix.memfd_create("pyimg-report", posix.MFD_CLOEXEC)
+    while data:
+        data = data[posix.write(file, data) :]
+    return file
+
+
+def origins():
+    """Each top-level module's directory, from which its own place is seen; None
+    for what is built in."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if "." in name or name == "__main__":
+            continue
+        path = getattr(module, "__file__", None)
+        if not isinstance(path, str):
+            places = list(getattr(module, "__path__", ()))
+            found[name] = places[0].rpartition("/")[0] if places else None
+            continue
+        directory = path.rpartition("/")[0]
+        if hasattr(module, "__path__"):
+            directory = directory.rpartition("/")[0]
+        found[name] = directory
+    return found
+
+
+def preload():
+    """What CPython imports itself to start `-m` programs."""
+    import runpy
+
+
+def to_json(value):
+    if isinstance(value, dict):
+        return "{%s}" % ",".join(f"{to_json(k)}:{to_json(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return "[%s]" % ",".join(map(to_json, value))
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return '"%s"' % "".join(map(json_character, value))
+    return str(value)
+
+
+def json_character(character):
+    if character in '"\\' or character < " ":
+        return "\\u%04x" % ord(character)
+    return character
+
+
+def files():
+    found = {}
+    for module in list(sys.modules.values()):
+        for name in "__file__", "__cached__":
+            path = getattr(module, name, None)
+            if isinstance(path, str):
+                found[path] = None
+    found[sys.prefix + "/pyvenv.cfg"] = None
+    for directory in site_directories():
+        try:
+            names = posix.listdir(directory)
+        except OSError:
+            continue
+        found.update((f"{directory}/{name}", None) for name in names if name.endswith(".pth"))
+    return [path for path in found if exists(path)]
+
+
+def site_directories():
+    site = sys.modules.get("site")
+    if not site:
+        return []
+    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    return user + site.getsitepackages()
+
+
+def exists(path):
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+# --- Before parking -------------------------------------------------------
+
+
+def tidy():
+    """Takes away what the recipe's run left behind; the streams still work."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    if hooks:
+        for function, arguments, keywords in reversed(hooks.get_before_snapshot()):
+            function(*arguments, **keywords)
+    if state["path0"] is not None and sys.path[:1] == [state["path0"]]:
+        del sys.path[0]
+    for path in state["path0"], posix.getcwd():
+        if path not in sys.path:
+            sys.path_importer_cache.pop(path, None)
+    main = sys.modules["__main__"].__dict__
+    main.clear()
+    main.update(main_names)
+    linecache = sys.modules.get("linecache")
+    if linecache:
+        linecache.cache.pop("<string>", None)
+        getattr(linecache, "_interactive_cache", {}).clear()
+
+
+def settle():
+    """With the streams on /dev/null: what C and waking need from now on."""
+    global streams, generators, stream_types, full_end, image_modules, image_containers
+    global atexit_run, thread_count, collect, tracked, frozen, unfreeze, is_finalizing
+    streams = [stream_settings(fd) for fd in range(3)]
+    generators = random_generators()
+    for fd in range(3):
+        connect(fd)
+    stream_types = io.TextIOBase, io.BufferedIOBase, io.RawIOBase
+    flags = sys.flags
+    full_end = bool(flags.verbose or flags.dev_mode or flags.inspect or sys.abiflags)
+    main = sys.modules["__main__"]  # multiprocessing knows it by another name, too
+    image_modules = {name: module for name, module in sys.modules.items() if module is not main}
+    image_containers = [
+        sys.path, sys.argv, sys.meta_path, sys.path_hooks, sys.path_importer_cache
+    ]
+    atexit_run, thread_count = atexit._run_exitfuncs, _thread._count
+    collect, tracked = gc.collect, gc.get_objects
+    frozen, unfreeze = gc.get_freeze_count, gc.unfreeze
+    is_finalizing = True.__bool__
+
+
+def freeze():
+    for _ in range(3):
+        gc.collect()
+    gc.freeze()
+
+
+def random_generators():
+    """numpy's generators that nobody seeded: those have 128 bits of entropy."""
+    module = sys.modules.get("numpy.random.bit_generator")
+    if not module:
+        return []
+    return [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, module.BitGenerator) and (entropy_of(found) or 0) >> 64
+    ]
+
+
+def entropy_of(generator):
+    sequence = getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
+    entropy = getattr(sequence, "entropy", None)
+    return entropy if isinstance(entropy, int) else None
+
+
+# --- Standard streams -----------------------------------------------------
+
+# The objects stay, so that libraries that kept a reference write to the right
+# place; each layer is initialised again as create_stdio() of CPython does. Only
+# the lowest, FileIO, is new: it remembers whether its file could seek.
+
+
+def stream_settings(fd):
+    stream = originals[fd]
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)
+    # What create_stdio() chose for the build's own streams, if nothing changed it.
+    chosen = not stream.write_through and (fd == 2 or was_terminal[fd])
+    changed = stream.line_buffering if stream.line_buffering != chosen else None
+    return stream, unbuffered, stream.encoding, stream.errors, stream.write_through, changed
+
+
+def is_terminal(stream):
+    return stream is not None and stream.isatty()
+
+
+was_terminal = [is_terminal(stream) for stream in originals]
+names = "stdin", "stdout", "stderr"
+raw_streams = [None, None, None]
+
+
+def connect(fd):
+    stream, unbuffered, encoding, errors, write_through, line_buffering = streams[fd]
+    name = names[fd]
+    try:
+        posix.fstat(fd)
+    except OSError:
+        if getattr(sys, name) is stream:
+            setattr(sys, name, None)
+        setattr(sys, f"__{name}__", None)
+        return
+    buffer = raw = io.FileIO(fd, "wb" if fd else "rb", closefd=False)
+    if not unbuffered:
+        buffer = stream.buffer
+        buffer.__init__(raw, raw._blksize)
+    raw.name = f"<{name}>"
+    raw_streams[fd] = raw
+    if line_buffering is None:
+        line_buffering = not write_through and (fd == 2 or raw.isatty())
+    stream.__init__(buffer, encoding, errors, "\n", line_buffering, write_through)
+    stream.mode = "w" if fd else "r"
+
+
+# --- Waking ---------------------------------------------------------------
+
+
+def wake(argv, orig_argv, path0, environ, ignored, unignored, new_zone):
+    """Gives Python what C has given the process. May run twice."""
+    posix.environ.clear()
+    posix.environ.update(environ)
+    os = sys.modules.get("os")
+    if os:
+        os.environ._data.clear()
+        os.environ._data.update(environ)
+    sys.argv[:] = argv
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = orig_argv
+    if path0 is not None and not state.get("awake"):
+        sys.path.insert(0, path0)
+    state["awake"] = True
+    for fd in range(3):
+        connect(fd)
+    default = _signal.SIG_DFL, _signal.default_int_handler
+    for number in ignored:
+        if _signal.getsignal(number) in default:
+            _signal.signal(number, _signal.SIG_IGN)
+    for number in unignored:
+        if number not in (_signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(number, default[number == _signal.SIGINT])
+    if new_zone:
+        time.tzset()
+
+
+def renew():
+    """What must differ from run to run, and what remembers a process. The
+    `random` module renews itself as after a fork."""
+    get = sys.modules.get
+    for generator in generators:
+        generator.state = type(generator)().state
+    module = get("threading")
+    if module:
+        module._main_thread._set_native_id()
+    module = get("logging")
+    if module:
+        now = time.time_ns if isinstance(module._startTime, int) else time.time
+        module._startTime = now()
+    module = get("tempfile")
+    if module:
+        module._name_sequence = None
+    module = get("multiprocessing.process")
+    if module:
+        key = module.AuthenticationString(posix.urandom(32))
+        module._current_process._config["authkey"] = key
+    module = get("multiprocessing.synchronize")
+    if module:
+        module.SemLock._rand.__dict__.pop("_rng_pid", None)
+    module = get("uuid")
+    if module:
+        module._last_timestamp = None
+        if module._node is not None and module._node >> 40 & 1:
+            module._node = None
+    module = get("_ssl")
+    if module:
+        module.RAND_add(posix.urandom(32), 32.0)
+    module = get("snapshot_restore_py")
+    if module:
+        for function, arguments, keywords in module.get_after_restore():
+            function(*arguments, **keywords)

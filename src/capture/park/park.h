@@ -1,0 +1,175 @@
+/* The park library: what runs inside the user's interpreter.
+ *
+ * It is preloaded into the python that a build spawns, waits until that python
+ * has finished its own start-up and opens the script it was told to run (a
+ * sentinel path that does not exist), runs the recipe at that very place, and
+ * parks. When the process is woken, perhaps from an image and years later, it
+ * takes over what the caller handed in and runs the caller's program the way
+ * CPython's main would have done, with no frame of ours beneath it.
+ *
+ *   hook.c      is loaded, hides itself, notices the sentinel
+ *   capture.c   runs the recipe, reports, tidies up, parks
+ *   settle.c    spends the free blocks of the allocators before parking
+ *   gate.c      the control socket: messages, the park itself
+ *   request.c   the request, parsed
+ *   duties.c    makes the process the caller's: descriptors, directory, limits ...
+ *   wake.c      the order of waking
+ *   program.c   runs -c, -m, a script, standard input
+ *   finish.c    ends the interpreter without touching every page of the image
+ *   python.c    the C API, by dlsym
+ *   inside.py   all of the above that is easier said in Python
+ *
+ * It knows nothing of CRIU, of images or of the store, and decides nothing
+ * about which image is right: whatever it cannot do exactly is answered with
+ * `failed`, and the caller runs plain Python.
+ */
+#ifndef PARK_H
+#define PARK_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "python.h"
+
+/* A preloaded library comes first in every symbol search: no name of ours may
+ * be found by another library, except the ones that are meant to. */
+#pragma GCC visibility push(hidden)
+
+/* What the process was like when it was started, before Python saw it. */
+struct origin {
+    char *sentinel;         /* the script path that means: now */
+    int socket;             /* control socket as inherited */
+    int script;             /* memfd with inside.py */
+    char *locale;           /* name in force for LC_CTYPE; "C" for none, POSIX */
+    bool locale_by_lc_all;  /* ... and it came from LC_ALL */
+    char *lc_ctype;         /* LC_CTYPE as inherited, or NULL */
+    char *zone;             /* TZ as inherited, or NULL */
+    uint64_t ignored;       /* signals inherited as ignored, bit n-1 */
+};
+
+/* Callables of inside.py and objects of the interpreter kept for waking. */
+struct image {
+    PyObject *wake;              /* inside.py's function */
+    PyObject *renew;             /* likewise */
+    PyObject *atexit_run;        /* atexit._run_exitfuncs */
+    PyObject *thread_count;      /* _thread._count */
+    PyObject *collect;           /* gc.collect */
+    PyObject *tracked;           /* gc.get_objects */
+    PyObject *frozen;            /* gc.get_freeze_count */
+    PyObject *unfreeze;          /* gc.unfreeze */
+    PyObject *streams;           /* tuple: io.TextIOBase, BufferedIOBase, RawIOBase */
+    PyObject *raw_streams;       /* list: what is beneath the standard streams */
+    PyObject *is_finalizing;     /* says True, for sys.is_finalizing */
+    PyObject *modules;           /* dict: sys.modules as parked, without __main__ */
+    PyObject *keep;              /* containers that must not be freed at the end */
+    long frozen_count;
+    Py_ssize_t builtins_size;
+    const char *coerced_lc_ctype; /* set by PEP 538, or NULL */
+    bool full_end;               /* this build or these flags want Py_FinalizeEx */
+    bool safe_path;              /* -I, -P: no sys.path[0] for programs */
+};
+
+extern struct origin origin;
+extern struct image image;
+
+/* capture.c: never returns. */
+_Noreturn void capture(void);
+
+/* settle.c */
+void settle_allocators(void);
+
+/* gate.c */
+void gate_open(int socket);
+void gate_say(const char *message, int descriptor);
+void gate_park(void);
+int gate_receive(int *descriptors, int room);
+int gate_descriptor(void);
+void gate_move(int at_least);
+void gate_close(void);
+/* Answers `failed` and dies: the caller still runs plain Python. */
+_Noreturn void gate_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* request.c */
+enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY };
+
+struct tid {
+    uint64_t address;
+    uint32_t value;
+    uint32_t zero;
+} __attribute__((packed));
+
+struct limit {
+    uint64_t soft;
+    uint64_t hard;
+} __attribute__((packed));
+
+struct header {
+    uint32_t magic, kind, umask, ndescriptors;
+    uint64_t ignored, blocked;
+    int32_t nice;
+    uint32_t ntids, nlimits, argc, orig_argc, envc, personality, pdeathsig;
+    int32_t supervisor;
+    uint32_t reserved;
+} __attribute__((packed));
+
+struct request {
+    struct header head;
+    const int32_t *targets;     /* may be unaligned: read through memcpy */
+    const struct tid *tids;
+    const struct limit *limits;
+    char *cwd, *text;
+    char **argv, **orig_argv, **environment; /* each ends with NULL */
+    char *end;                  /* behind the last byte of the environment */
+    int *descriptors;           /* as received, in the order of targets */
+};
+
+/* Receives and parses; fails through the gate. The memory is the process's own
+ * for good, as the kernel's argument area would be. */
+struct request request_receive(void);
+
+/* duties.c: all fail through the gate. */
+void duties_remember(void);               /* before parking */
+void duties_process(struct request *);    /* everything but Python and signals */
+bool duties_zone_changed(void);
+void duties_signal_mask(const struct request *);
+
+/* wake.c: never returns. */
+_Noreturn void wake(void);
+
+/* program.c */
+struct program {
+    enum kind kind;
+    const char *text;    /* -c code, -m module */
+    char *path;          /* absolute path of a script, directory or zip file */
+    FILE *file;          /* the script, open */
+};
+
+struct outcome {
+    int status;
+    bool interrupted;    /* by an unhandled KeyboardInterrupt */
+};
+
+struct program program_prepare(const struct request *);
+/* sys.path[0] as a new reference, NULL for none; -c and scripts never fail. */
+PyObject *program_path0(const struct program *, const struct request *);
+struct outcome program_run(const struct program *);
+/* `python -c CODE` in the given namespace: new reference, or NULL with the
+ * exception set. */
+PyObject *program_command(const char *code, PyObject *namespace);
+/* What an exception that reached the top does to the process: prints it, or
+ * takes the status from SystemExit. */
+struct outcome program_unhandled(void);
+
+/* finish.c */
+_Noreturn void finish(struct outcome);
+_Noreturn void finish_fully(struct outcome);
+
+#pragma GCC visibility pop
+
+#endif

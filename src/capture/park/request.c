@@ -1,0 +1,122 @@
+/* The request: a memfd with a header, numbers and strings (see the launcher's
+ * side for the layout), and the caller's descriptors.
+ *
+ * It is read into anonymous memory that is never given back: environ and the
+ * kernel's idea of the command line point into it afterwards.
+ */
+#include "park.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAGIC = 0x31515250, MOST = 1 << 20 };
+
+static char *take_string(char **at, char *end)
+{
+    char *start = *at;
+    char *stop = memchr(start, '\0', (size_t)(end - start));
+
+    if (stop == NULL)
+        gate_fail("the request is cut off in its strings");
+    *at = stop + 1;
+    return start;
+}
+
+static char **take_strings(char **at, char *end, uint32_t count, char ***pointers)
+{
+    char **start = *pointers;
+
+    for (uint32_t i = 0; i < count; i++)
+        start[i] = take_string(at, end);
+    start[count] = NULL;
+    *pointers += count + 1;
+    return start;
+}
+
+static void *take_array(char **at, char *end, size_t count, size_t size)
+{
+    char *start = *at;
+
+    if ((size_t)(end - start) < count * size)
+        gate_fail("the request is cut off in its numbers");
+    *at += count * size;
+    return start;
+}
+
+static void read_all(int file, char *buffer, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t got = pread(file, buffer + done, size - done, (off_t)done);
+
+        if (got <= 0)
+            gate_fail("cannot read the request: %s", got == 0 ? "too short" : strerror(errno));
+        done += (size_t)got;
+    }
+}
+
+static struct header read_header(int file, size_t *size)
+{
+    struct header head;
+    struct stat status;
+
+    if (fstat(file, &status) == -1 || (size_t)status.st_size < sizeof head)
+        gate_fail("the request has no header");
+    *size = (size_t)status.st_size;
+    read_all(file, (char *)&head, sizeof head);
+    if (head.magic != MAGIC)
+        gate_fail("the request has magic %#x instead of %#x", head.magic, MAGIC);
+    if (head.kind > KIND_DIRECTORY)
+        gate_fail("the request asks for the unknown kind %u", head.kind);
+    if (head.ndescriptors > MOST || head.ntids > MOST || head.nlimits > MOST || head.argc > MOST ||
+        head.orig_argc > MOST || head.envc > MOST)
+        gate_fail("the request counts more than it can hold");
+    return head;
+}
+
+struct request request_receive(void)
+{
+    struct request request = {0};
+    int first[256];
+    int count = gate_receive(first, 256);
+    size_t size, pointers, descriptors;
+    char *memory, *at, *end;
+    char **pointer;
+
+    if (count < 1)
+        gate_fail("the request came without its memfd");
+    request.head = read_header(first[0], &size);
+    pointers = (size_t)request.head.argc + request.head.orig_argc + request.head.envc + 3;
+    descriptors = request.head.ndescriptors * sizeof(int);
+    memory = mmap(NULL, pointers * sizeof(char *) + descriptors + size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        gate_fail("no memory for a request of %zu bytes", size);
+    pointer = (char **)memory;
+    request.descriptors = (int *)(memory + pointers * sizeof(char *));
+    at = memory + pointers * sizeof(char *) + descriptors;
+    end = at + size;
+    read_all(first[0], at, size);
+    close(first[0]);
+
+    at += sizeof request.head;
+    request.targets = take_array(&at, end, request.head.ndescriptors, sizeof(int32_t));
+    request.tids = take_array(&at, end, request.head.ntids, sizeof(struct tid));
+    request.limits = take_array(&at, end, request.head.nlimits, sizeof(struct limit));
+    request.cwd = take_string(&at, end);
+    request.text = take_string(&at, end);
+    request.argv = take_strings(&at, end, request.head.argc, &pointer);
+    request.orig_argv = take_strings(&at, end, request.head.orig_argc, &pointer);
+    request.environment = take_strings(&at, end, request.head.envc, &pointer);
+    request.end = at;
+
+    if ((uint32_t)count - 1 > request.head.ndescriptors)
+        gate_fail("the request announces %u descriptors, %d came", request.head.ndescriptors,
+                  count - 1);
+    memcpy(request.descriptors, first + 1, (size_t)(count - 1) * sizeof(int));
+    for (count--; (uint32_t)count < request.head.ndescriptors;)
+        count += gate_receive(request.descriptors + count, (int)request.head.ndescriptors - count);
+    return request;
+}

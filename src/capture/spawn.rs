@@ -1,0 +1,148 @@
+//! Starts the interpreter that is to become an image.
+//!
+//! It is the user's own interpreter with its own `main` and flags, started on a script
+//! that does not exist, with the park library preloaded: when the interpreter opens that
+//! script it is fully initialised and has no frame on its stack, and the library takes
+//! over (`park/park.c`). Address space layout and hash seed are fixed, so that two
+//! builds of one recipe have most of their pages in common.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::personality::{self, Persona};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::criu::RuntimeDir;
+use crate::key::recipe::Recipe;
+
+/// The park library, built from `park/*.c`.
+static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libpyimg_park.so"));
+/// What it runs inside the interpreter.
+static INSIDE: &str = include_str!("park/inside.py");
+
+/// A path that no file has; the interpreter is started on it.
+const SENTINEL: &str = "/proc/self/pyimg/park.py";
+
+/// What to start.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The interpreter, as it is to be called.
+    pub executable: &'a Path,
+    /// Its options.
+    pub flags: &'a [String],
+    /// What to preload.
+    pub recipe: &'a Recipe,
+    /// The hash seed, between 1 and 4294967295.
+    pub hash_seed: u32,
+    /// Where the park library's file may be put, if not in the runtime directory.
+    pub scratch: &'a Path,
+    /// The runtime directory.
+    pub runtime: &'a RuntimeDir,
+}
+
+/// A started interpreter. Dropped, it is killed and reaped.
+#[derive(Debug)]
+pub struct Interpreter {
+    child: Child,
+    /// Our end of the socket.
+    pub socket: OwnedFd,
+    /// Inode of its end.
+    pub socket_inode: u32,
+    library: PathBuf,
+}
+
+impl Interpreter {
+    /// Starts the interpreter.
+    ///
+    /// # Errors
+    /// When it cannot be started, with the system's reason.
+    pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Self> {
+        let library = place_library(spawn)?;
+
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let socket_inode = inode(&theirs)?;
+        // JSON made of strings and lists of strings is a literal in Python as well.
+        let recipe = serde_json::to_string(spawn.recipe).map_err(io::Error::other)?;
+        let mut inside =
+            std::fs::File::from(memfd_create(c"pyimg-inside", MFdFlags::MFD_CLOEXEC)?);
+        write!(inside, "RECIPE = {recipe}\n{INSIDE}")?;
+        // What our caller has open has no place in an image.
+        crate::sys::keep_descriptors_from_children()?;
+        for descriptor in [theirs.as_fd(), inside.as_fd()] {
+            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+
+        let mut preload = library.clone().into_os_string();
+        if let Some(previous) = std::env::var_os("LD_PRELOAD").filter(|value| !value.is_empty()) {
+            preload.push(":");
+            preload.push(previous);
+        }
+        let park: OsString =
+            format!("{},{},{SENTINEL}", theirs.as_raw_fd(), inside.as_raw_fd()).into();
+        let before = personality::get()?;
+        personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
+        let child = Command::new(spawn.executable)
+            .args(spawn.flags)
+            .arg(SENTINEL)
+            .env("LD_PRELOAD", preload)
+            .env("PYIMG_PARK", park)
+            .env("PYTHONHASHSEED", spawn.hash_seed.to_string())
+            .spawn();
+        personality::set(before)?;
+        Ok(Self { child: child?, socket, socket_inode, library })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The park library's file.
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// Waits for it to end.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
+        self.child.wait()
+    }
+}
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Puts the park library where it can be loaded from. Its path is the same in every
+/// build where that is possible, since the dynamic linker keeps it in memory.
+fn place_library(spawn: &Spawn<'_>) -> io::Result<PathBuf> {
+    let forbids_code = statvfs(spawn.runtime.path())?.flags().contains(FsFlags::ST_NOEXEC);
+    let directory = if forbids_code { spawn.scratch } else { spawn.runtime.path() };
+    let hash = blake3::hash(LIBRARY).to_hex();
+    let library = directory.join(format!("libpyimg_park-{}.so", &hash[..16]));
+    if std::fs::read(&library).is_ok_and(|there| there == LIBRARY) {
+        return Ok(library);
+    }
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(LIBRARY)?;
+    file.persist(&library)?;
+    Ok(library)
+}
+
+fn inode(descriptor: impl AsFd) -> io::Result<u32> {
+    let inode = nix::sys::stat::fstat(descriptor)?.st_ino;
+    // Sockets are numbered with 32 bits, and CRIU keeps no more of it.
+    u32::try_from(inode).map_err(io::Error::other)
+}

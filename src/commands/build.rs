@@ -1,0 +1,331 @@
+//! `pyimg build`: makes an image.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::ImageView;
+use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
+use crate::cli::Build;
+use crate::criu::{self, Criu};
+use crate::error::{Error, Result};
+use crate::key::evidence::Evidence;
+use crate::key::flags::Flags;
+use crate::key::host::Host;
+use crate::key::inspect::{self, Inspected};
+use crate::key::interpreter::{Found, Search};
+use crate::key::python_env::PythonEnv;
+use crate::key::recipe::Recipe;
+use crate::manifest::{Manifest, Python};
+use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store};
+use crate::ui::{Printer, human};
+
+/// What `pyimg build --json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// Whether the image was built now; false if it was there already, unchanged.
+    built: bool,
+    /// How long it took, in milliseconds.
+    took_ms: u64,
+    /// The image.
+    image: ImageView,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no image at the end.
+pub fn run(args: &Build, printer: &Printer) -> Result<()> {
+    let start = Instant::now();
+    let recipe = args.recipe()?;
+    if let Recipe::Script { script } = &recipe
+        && !script.is_file()
+    {
+        return Err(Error::usage(format!("there is no script {}", script.display())));
+    }
+    if let Some(name) = &args.name {
+        store::check_name(name)?;
+    }
+    let flags = Flags::for_build(&args.flags)?;
+    let python_env = PythonEnv::of_this_process(&flags).map_err(|why| {
+        Error::environment(format!("no image can be built while {why}"))
+            .hint("unset the variable and build again")
+    })?;
+    let executable = interpreter(args.python.as_deref())?;
+    let python = inspect::inspect(&executable)?;
+    let criu = Criu::find()?;
+    let version = criu.version()?;
+    if version < criu::OLDEST_VERSION {
+        return Err(Error::environment(format!(
+            "CRIU {version} at {} is too old",
+            criu.binary().display()
+        ))
+        .hint(format!("CRIU {} or newer is needed; scripts/setup installs it", criu::OLDEST_VERSION)));
+    }
+
+    let store = Store::open(&store::default_dir()?)?;
+    let host = Host::read();
+    let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
+    let existing = store.by_key(&record.key)?;
+    let name = choose_name(&store, args, &recipe, &python, existing.as_ref())?;
+    if let Some(image) = &existing
+        && !args.force
+        && is_unchanged(&store, image)
+    {
+        if args.name.as_ref().is_some_and(|wanted| *wanted != image.record.name) {
+            return Err(Error::failed(format!(
+                "this image is there already, as {:?}",
+                image.record.name
+            ))
+            .hint("use it under that name, or rename it by building it again with --force"));
+        }
+        return answer(args, printer, start, false, image.clone());
+    }
+    // With --force the name may be another image's, which then makes room.
+    let replaced: Vec<ImageKey> =
+        store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
+
+    let interrupted = Interrupted::watch()
+        .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
+    let progress = printer.progress();
+    let seed = hash_seed(&store.secret()?);
+    let scratch = tempfile::Builder::new()
+        .prefix("pyimg-")
+        .tempdir()
+        .map_err(|error| Error::failed("cannot create a temporary directory").because(error))?;
+    let plan = Plan {
+        executable: &executable,
+        flags: &flags,
+        recipe: &recipe,
+        hash_seed: seed,
+        scratch: scratch.path(),
+    };
+    let dumped = capture::dump(&plan, &criu, &interrupted, &|phase| progress.phase(phase))
+        .map_err(failed)?;
+    progress.phase(Phase::Storing);
+    let identity = Identity {
+        record: ImageRecord { name, ..record },
+        python: Python {
+            version: python.version.to_string(),
+            executable: executable.clone(),
+            real: python.real.clone(),
+            suffixes: python.suffixes.clone(),
+        },
+        interpreter_files: own_files(&python),
+        criu: version.to_string(),
+        recipe,
+    };
+    let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
+    drop(progress);
+    answer(args, printer, start, true, stored.image)
+}
+
+fn answer(args: &Build, printer: &Printer, start: Instant, built: bool, image: Image) -> Result<()> {
+    let took = start.elapsed();
+    if args.json {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        return printer.json(&Answer { built, took_ms, image: ImageView::from(&image) });
+    }
+    let name = &image.record.name;
+    if built {
+        printer.note(&format!(
+            "built {name}: {} of memory, {} of it new to the store; its imports take {}, the build took {}",
+            human::size(image.page_bytes),
+            human::size(image.new_bytes),
+            human::duration(Duration::from_nanos(image.record.import_ns)),
+            human::duration(took),
+        ));
+    } else {
+        printer.note(&format!("{name} is there already and unchanged; --force builds it again"));
+    }
+    Ok(())
+}
+
+/// The interpreter that was named, or else the one that `pyrun` would find.
+fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
+    let variable = |name: &str| match (name, named) {
+        // What is named on the command line is looked up as PYIMG_PYTHON is.
+        ("PYIMG_PYTHON", Some(named)) => Some(named.into()),
+        _ => std::env::var_os(name),
+    };
+    let cwd = std::env::current_dir()
+        .map_err(|error| Error::failed("the current directory is gone").because(error))?;
+    let search = Search {
+        variable: &variable,
+        cwd: &cwd,
+        script: None,
+        arguments: &[],
+        invoked_as: OsStr::new("pyimg"),
+        own: None,
+    };
+    let found = match search.find() {
+        Found::Interpreter(interpreter) => interpreter.invoked,
+        Found::Doubt { exec, .. } => exec,
+        Found::Nothing => {
+            return Err(Error::environment("no python3 found on PATH")
+                .hint("install Python 3.9 to 3.13, or name one with --python"));
+        }
+    };
+    std::path::absolute(&found).map_err(|error| {
+        Error::usage(format!("{} is no path of an interpreter", found.display())).because(error)
+    })
+}
+
+/// The interpreter's binary and its library.
+fn own_files(python: &Inspected) -> Vec<PathBuf> {
+    std::iter::once(&python.real).chain(&python.libraries).cloned().collect()
+}
+
+/// All that the index says of the image, but for what only the build can tell.
+fn record(
+    store: &Store,
+    recipe: &Recipe,
+    flags: &Flags,
+    python_env: &PythonEnv,
+    host: &Host,
+    executable: &Path,
+    python: &Inspected,
+) -> Result<ImageRecord> {
+    let text = |path: &Path| {
+        path.to_str().map(str::to_owned).ok_or_else(|| {
+            Error::environment(format!("the path {} is not UTF-8", path.display()))
+                .hint("use an interpreter under another path")
+        })
+    };
+    let interpreter = interpreter_hash(store, &own_files(python))?;
+    let mut record = ImageRecord {
+        key: ImageKey::new([0; 32]),
+        name: String::new(),
+        python: python.version.to_string(),
+        executable: text(executable)?,
+        real_executable: text(&python.real)?,
+        interpreter,
+        kernel: host.kernel.clone(),
+        glibc: host.libc.clone(),
+        cpu: host.processor.clone(),
+        flags: flags.canonical().join(" "),
+        python_env: python_env.canonical(),
+        recipe: recipe.text(),
+        modules: Vec::new(),
+        import_ns: 0,
+    };
+    record.key = key(&record);
+    Ok(record)
+}
+
+/// The key: whatever makes two images the same, each part with its length before it.
+fn key(record: &ImageRecord) -> ImageKey {
+    let mut hasher = blake3::Hasher::new();
+    for part in [
+        record.interpreter.hex().as_str(),
+        &record.executable,
+        &record.real_executable,
+        &record.kernel,
+        &record.glibc,
+        &record.cpu,
+        &record.flags,
+        &record.python_env,
+        &record.recipe,
+    ] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// The hash of the interpreter's files. That of each file is remembered as long as the
+/// file does not change, since reading them takes longer than all else here.
+fn interpreter_hash(store: &Store, files: &[PathBuf]) -> Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let unreadable = |error: std::io::Error| {
+            Error::failed(format!("cannot read {}", path.display())).because(error)
+        };
+        let state = FileState::of(&path.metadata().map_err(unreadable)?);
+        let name = path.to_string_lossy();
+        let hash = match store.interpreter_hash(&name, &state)? {
+            Some(hash) => hash,
+            None => {
+                let mut one = blake3::Hasher::new();
+                let file = std::fs::File::open(path).map_err(unreadable)?;
+                one.update_reader(file).map_err(unreadable)?;
+                let hash: Digest = one.finalize().into();
+                store.set_interpreter_hash(&name, &state, &hash)?;
+                hash
+            }
+        };
+        hasher.update(hash.as_bytes());
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// The name of the image to be built. One that was chosen by the user must be free, or be
+/// given up by --force; one that is made up here is made up so that it is free.
+fn choose_name(
+    store: &Store,
+    args: &Build,
+    recipe: &Recipe,
+    python: &Inspected,
+    existing: Option<&Image>,
+) -> Result<String> {
+    let taken_by_another = |name: &str| {
+        let other = store.by_name(name)?;
+        Ok::<_, Error>(
+            other.filter(|other| existing.is_none_or(|own| own.record.key != other.record.key)),
+        )
+    };
+    if let Some(name) = &args.name {
+        return match taken_by_another(name)? {
+            Some(other) if !args.force => Err(Error::failed(format!(
+                "the name {name:?} is taken by the image of {:?} (Python {})",
+                other.record.recipe, other.record.python
+            ))
+            .hint(format!(
+                "choose another name, or replace it: --force, or `pyimg rm {name}` first"
+            ))),
+            _ => Ok(name.clone()),
+        };
+    }
+    if let Some(own) = existing {
+        return Ok(own.record.name.clone());
+    }
+    let base = recipe.default_name(&python.version.to_string());
+    let mut name = base.clone();
+    for number in 2.. {
+        if taken_by_another(&name)?.is_none() {
+            break;
+        }
+        name = format!("{base}-{number}");
+    }
+    Ok(name)
+}
+
+/// Whether an image can still be used as it is.
+fn is_unchanged(store: &Store, image: &Image) -> bool {
+    let manifest = store.load_manifest::<Manifest>(&image.id);
+    manifest.is_ok_and(|manifest| Evidence::first_change(&manifest.content.evidence).is_none())
+}
+
+/// The hash seed of all images of a store: secret, and one, so that images share pages.
+fn hash_seed(secret: &[u8; 32]) -> u32 {
+    let hash = blake3::keyed_hash(secret, b"hash seed");
+    let word = hash.as_bytes().first_chunk::<4>().expect("a hash has 32 bytes");
+    u32::from_le_bytes(*word).max(1)
+}
+
+fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::Error(error) => error,
+        Failure::Python(status) => {
+            let how = match (status.code(), status.signal()) {
+                (Some(code), _) => format!("exit status {code}"),
+                (None, Some(signal)) => format!("signal {signal}"),
+                (None, None) => "no status".to_owned(),
+            };
+            Error::failed(format!("the recipe did not run to its end ({how}); nothing was stored"))
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! CRIU, the kernel, and a place on a tmpfs.
+
+use std::path::Path;
+
+use nix::sys::utsname::uname;
+
+use super::privilege;
+use super::{Finding, Status};
+use crate::criu::{self, Criu, OLDEST_VERSION, RuntimeDir};
+use crate::error::Error;
+
+pub(super) fn look() -> Vec<Finding> {
+    let runtime = RuntimeDir::open();
+    let (mut findings, criu) = match Criu::find() {
+        Ok(criu) => (vec![version(&criu)], Some(criu)),
+        Err(error) => (vec![Finding::error("criu", &error.into())], None),
+    };
+    let usable = findings.iter().all(|finding| finding.status == Status::Ok);
+    // Only what can be asked is asked: the rest would repeat what is known already.
+    let check = match (&criu, &runtime) {
+        (Some(criu), Ok(runtime)) if usable => Some(criu.check(runtime)),
+        _ => None,
+    };
+    let permitted = match &check {
+        Some(Err(criu::Error::NotPermitted { .. })) => Some(false),
+        Some(Ok(())) => Some(true),
+        _ => None,
+    };
+    findings.push(privilege::look(criu.as_ref().map(Criu::binary), permitted));
+    findings.push(kernel(check.as_ref()));
+    findings.push(match runtime {
+        Ok(runtime) => Finding::ok("runtime-directory", runtime.path().display().to_string()),
+        Err(error) => Finding::failed("runtime-directory", Error::from(error).to_string())
+            .fix("set XDG_RUNTIME_DIR to a directory of yours on a tmpfs"),
+    });
+    findings
+}
+
+fn version(criu: &Criu) -> Finding {
+    let binary = criu.binary().display();
+    match criu.version() {
+        Ok(version) if version >= OLDEST_VERSION => {
+            Finding::ok("criu", format!("{binary}, version {version}"))
+        }
+        Ok(version) => {
+            let detail = format!("{binary} is version {version}, at least {OLDEST_VERSION} is needed");
+            Finding::failed("criu", detail).fix(
+                "run `scripts/setup` in pyimg's source directory, or set PYIMG_CRIU to a newer one",
+            )
+        }
+        Err(error) => Finding::error("criu", &error.into()),
+    }
+}
+
+fn kernel(check: Option<&Result<(), criu::Error>>) -> Finding {
+    let release = uname().map_or_else(
+        |_| "unknown".into(),
+        |name| name.release().to_string_lossy().into_owned(),
+    );
+    let kernel = format!("Linux {release}");
+    // Only a kernel with CONFIG_CHECKPOINT_RESTORE has this directory.
+    if !Path::new("/proc/self/map_files").exists() {
+        return Finding::failed("kernel", format!("{kernel} cannot checkpoint and restore"))
+            .fix("use a kernel with CONFIG_CHECKPOINT_RESTORE, and mount /proc");
+    }
+    match check {
+        Some(Ok(())) => Finding::ok("kernel", format!("{kernel}, CRIU works on it")),
+        // Says nothing of the kernel: another finding tells why.
+        None | Some(Err(criu::Error::NotPermitted { .. })) => Finding::ok("kernel", kernel),
+        Some(Err(error)) => Finding::failed("kernel", format!("{kernel}: {error}"))
+            .fix(format!("`{} check` says more", "criu")),
+    }
+}

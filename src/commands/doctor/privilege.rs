@@ -1,0 +1,201 @@
+//! Whether CRIU has the privilege that it needs, and from where.
+//!
+//! Whether it has is CRIU's to say; this explains it. The kernel gives a process the
+//! capabilities of the file that it executes only under conditions, and each that is
+//! not met has another remedy.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::geteuid;
+
+use super::{Finding, Status};
+
+const NAME: &str = "privilege";
+/// Where a file's capabilities are: `capabilities(7)`.
+const FILE_CAPABILITIES: &str = "security.capability";
+
+/// Bits of a set of capabilities, as in `linux/capability.h`.
+const SYS_PTRACE: u64 = 1 << 19;
+const SYS_ADMIN: u64 = 1 << 21;
+const CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+/// `permitted` is what CRIU said about it, if it could be asked.
+pub(super) fn look(binary: Option<&Path>, permitted: Option<bool>) -> Finding {
+    let process = Process::read();
+    let user = geteuid();
+    let who = if user.is_root() { "root".into() } else { format!("user {user}") };
+    let own = process.effective & (SYS_ADMIN | CHECKPOINT_RESTORE) != 0;
+    if own && permitted != Some(false) {
+        let detail = if user.is_root() { who } else { format!("{who}, with the capability") };
+        return traced(Finding::ok(NAME, detail), process.effective);
+    }
+    let Some(binary) = binary else {
+        let detail = format!("{who}: the criu binary will need a capability");
+        return Finding::new(NAME, Status::Warning, detail);
+    };
+    let file = FileCapabilities::read(binary);
+    if permitted == Some(true) {
+        let detail = if file.gives(CHECKPOINT_RESTORE) || file.gives(SYS_ADMIN) {
+            format!("{who}, {} has the capability", binary.display())
+        } else {
+            format!("{who}, through a user namespace")
+        };
+        return traced(Finding::ok(NAME, detail), process.effective | file.permitted);
+    }
+    obstacle(&who, binary, &file, &process)
+}
+
+/// Why the binary's capability does not help.
+fn obstacle(who: &str, binary: &Path, file: &FileCapabilities, process: &Process) -> Finding {
+    let shown = binary.display();
+    if !file.gives(CHECKPOINT_RESTORE) {
+        return Finding::failed(NAME, format!("{who}: {shown} lacks cap_checkpoint_restore"))
+            .fix(format!("run as root: setcap cap_checkpoint_restore+eip {shown}"));
+    }
+    let failed = |why: &str, fix: &str| {
+        Finding::failed(NAME, format!("{who}: {shown} has the capability, but {why}")).fix(fix)
+    };
+    if process.no_new_privileges {
+        failed("no_new_privs is set", "in a container, leave out `--security-opt no-new-privileges`")
+    } else if process.bounding & CHECKPOINT_RESTORE == 0 {
+        failed("the bounding set does not allow it", "in a container, `--cap-add CHECKPOINT_RESTORE`")
+    } else if statvfs(binary).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID)) {
+        failed(
+            "its file system is mounted nosuid",
+            "copy it to one that is not and set PYIMG_CRIU to it",
+        )
+    } else {
+        failed("CRIU cannot use it", "use pyimg as root, or see `criu check --unprivileged`")
+    }
+}
+
+/// Yama's restrictions keep CRIU from tracing a process that is not its child.
+fn traced(finding: Finding, capabilities: u64) -> Finding {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let scope: u32 = scope.trim().parse().unwrap_or(0);
+    if scope == 0 || (scope < 3 && capabilities & SYS_PTRACE != 0) {
+        return finding;
+    }
+    Finding {
+        status: Status::Warning,
+        detail: format!("{}, but kernel.yama.ptrace_scope is {scope}", finding.detail),
+        ..finding
+    }
+    .fix("if builds fail, run as root: sysctl kernel.yama.ptrace_scope=0")
+}
+
+/// What the kernel says of this process.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Process {
+    effective: u64,
+    bounding: u64,
+    no_new_privileges: bool,
+}
+
+impl Process {
+    fn read() -> Self {
+        Self::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    fn parse(status: &str) -> Self {
+        let field = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        };
+        let set = |name| {
+            field(name).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+        };
+        Self {
+            effective: set("CapEff"),
+            bounding: set("CapBnd"),
+            no_new_privileges: field("NoNewPrivs").is_some_and(|value| value.trim() == "1"),
+        }
+    }
+}
+
+/// What a file gives to those who execute it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct FileCapabilities {
+    permitted: u64,
+    /// Whether they are in effect from the start; CRIU does not raise them itself.
+    effective: bool,
+}
+
+impl FileCapabilities {
+    fn read(path: &Path) -> Self {
+        match xattr::get_deref(path, FILE_CAPABILITIES) {
+            Ok(Some(bytes)) => Self::parse(&bytes).unwrap_or_default(),
+            _ => Self::default(),
+        }
+    }
+
+    /// `struct vfs_cap_data` of `linux/capability.h`, from its second revision on: flags,
+    /// then the lower and the upper words of what is permitted and what is inheritable.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |number: usize| {
+            let bytes = bytes.get(number * 4..number * 4 + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let (flags, low, high) = (word(0)?, word(1)?, word(3)?);
+        let permitted = u64::from(high) << 32 | u64::from(low);
+        Some(Self { permitted, effective: flags & 1 != 0 })
+    }
+
+    fn gives(&self, capability: u64) -> bool {
+        self.effective && self.permitted & capability != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BINARY: &str = "/no/such/criu";
+
+    fn checkpoint_restore() -> FileCapabilities {
+        // As `setcap cap_checkpoint_restore+eip` leaves it.
+        let bytes = [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0];
+        FileCapabilities::parse(&bytes).unwrap()
+    }
+
+    #[test]
+    fn reads_the_capabilities_of_a_file() {
+        let file = checkpoint_restore();
+        assert_eq!(file, FileCapabilities { permitted: CHECKPOINT_RESTORE, effective: true });
+        assert!(file.gives(CHECKPOINT_RESTORE) && !file.gives(SYS_ADMIN));
+        assert_eq!(FileCapabilities::parse(b"short"), None);
+        assert_eq!(FileCapabilities::read(Path::new(BINARY)), FileCapabilities::default());
+    }
+
+    #[test]
+    fn reads_the_state_of_a_process() {
+        let status = "Name:\tx\nNoNewPrivs:\t1\nCapEff:\t0000000000200000\nCapBnd:\t1ffffffffff\n";
+        let process = Process::parse(status);
+        assert_eq!(process.effective, SYS_ADMIN);
+        assert_eq!(process.bounding, 0x1ff_ffff_ffff);
+        assert!(process.no_new_privileges);
+        assert_eq!(Process::parse(""), Process::default());
+    }
+
+    #[test]
+    fn each_obstacle_has_its_remedy() {
+        let finding = |file: &FileCapabilities, process: Process| {
+            let finding = obstacle("user 7", Path::new(BINARY), file, &process);
+            assert_eq!(finding.status, Status::Failed);
+            (finding.detail, finding.fix.unwrap())
+        };
+        let all = || Process { bounding: u64::MAX, ..Process::default() };
+        let (detail, fix) = finding(&FileCapabilities::default(), all());
+        assert_eq!(detail, "user 7: /no/such/criu lacks cap_checkpoint_restore");
+        assert_eq!(fix, "run as root: setcap cap_checkpoint_restore+eip /no/such/criu");
+
+        let file = checkpoint_restore();
+        let (detail, _) = finding(&file, Process { no_new_privileges: true, ..all() });
+        assert!(detail.ends_with("has the capability, but no_new_privs is set"), "{detail}");
+        let (_, fix) = finding(&file, Process::default());
+        assert!(fix.contains("--cap-add CHECKPOINT_RESTORE"), "{fix}");
+        let (_, fix) = finding(&file, all());
+        assert!(fix.contains("criu check --unprivileged"), "{fix}");
+    }
+}

@@ -1,0 +1,240 @@
+//! `pyimg show`: everything about one image.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::view::{ImageView, since, timestamp};
+use super::{existing_store, find};
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::store::{self, Image, PAGE};
+use crate::ui::tables::facts;
+use crate::ui::{Printer, human};
+
+/// Columns that a list of names may take.
+const WIDTH: usize = 76;
+
+/// `pyimg show --json`
+#[derive(Debug, Serialize)]
+struct Details {
+    #[serde(flatten)]
+    image: ImageView,
+    /// This build of the image, 64 hex digits: names its directory.
+    id: String,
+    /// Directory of the image's own files; what is not UTF-8 is replaced.
+    directory: String,
+    /// The interpreter's binary, behind all links.
+    real_executable: String,
+    /// blake3 of that binary.
+    interpreter_blake3: String,
+    /// The kernel that it was built under; it is used under no other.
+    kernel: String,
+    /// The C library, likewise.
+    glibc: String,
+    /// The processor's features, likewise.
+    cpu: String,
+    /// The environment variables that Python reads at its start, in one spelling.
+    python_env: String,
+    /// Version of the CRIU that dumped it.
+    criu: String,
+    /// `sys.path` without the program's own entry; what is not UTF-8 is replaced.
+    search_path: Vec<String>,
+    /// How its memory comes back.
+    memory: Memory,
+    /// Threads of the process.
+    threads: usize,
+    /// What it depended on.
+    evidence: Evidence,
+    /// The files that hold its memory, shared with other images.
+    packs: Vec<Pack>,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    /// Bytes that are mapped from packs, and read when they are needed.
+    mapped_bytes: u64,
+    /// Bytes that are copied at every start.
+    copied_bytes: u64,
+    /// Mappings of the process.
+    mappings: u64,
+    /// The allocator because of which memory is copied, and where it was found; or null.
+    zeroing_allocator: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Evidence {
+    /// How many files it depends on.
+    files: usize,
+    /// The first file that is not as it was, and what is different; null if none. With a
+    /// change the image is not used any more.
+    changed: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pack {
+    /// blake3 of what it holds.
+    id: String,
+    /// Its size on disk.
+    bytes: u64,
+}
+
+pub(super) fn run(args: &cli::Show, printer: &Printer) -> Result<()> {
+    let store = existing_store()?;
+    let image = find(store.as_ref(), &args.image)?;
+    // Without a store nothing can have been found.
+    let Some(store) = store else { return Ok(()) };
+    let manifest: store::Manifest<Manifest> = store.load_manifest(&image.id).map_err(|error| {
+        Error::failed(format!("the image {:?} is damaged", image.record.name))
+            .because(error)
+            .hint("build it again with `pyimg build --force`, or remove it with `pyimg rm`")
+    })?;
+    let directory = store.image_dir(&image.id).display().to_string();
+    let details = Details::new(&image, &manifest, directory);
+    if args.json { printer.json(&details) } else { printer.data(&text(&image, &details)) }
+}
+
+impl Details {
+    fn new(image: &Image, stored: &store::Manifest<Manifest>, directory: String) -> Self {
+        let (record, manifest) = (&image.record, &stored.content);
+        let bytes = |pages: u64| pages * PAGE as u64;
+        Self {
+            image: image.into(),
+            id: image.id.hex(),
+            directory,
+            real_executable: record.real_executable.clone(),
+            interpreter_blake3: record.interpreter.hex(),
+            kernel: record.kernel.clone(),
+            glibc: record.glibc.clone(),
+            cpu: record.cpu.clone(),
+            python_env: record.python_env.clone(),
+            criu: manifest.criu.clone(),
+            search_path: manifest.search_path.iter().map(|dir| dir.display().to_string()).collect(),
+            memory: Memory {
+                mapped_bytes: bytes(manifest.memory.mapped_pages),
+                copied_bytes: bytes(manifest.memory.copied_pages),
+                mappings: manifest.memory.mappings,
+                zeroing_allocator: manifest.memory.zeroing_allocator.clone(),
+            },
+            threads: manifest.process.threads.len(),
+            evidence: Evidence {
+                files: manifest.evidence.len(),
+                changed: manifest.evidence.first_change().map(|change| change.to_string()),
+            },
+            packs: stored
+                .packs
+                .iter()
+                .map(|pack| Pack { id: pack.id.hex(), bytes: pack.bytes })
+                .collect(),
+        }
+    }
+}
+
+fn text(image: &Image, details: &Details) -> String {
+    let view = &details.image;
+    let Details { memory, evidence, .. } = details;
+    let mut interpreter = view.executable.clone();
+    if details.real_executable != view.executable {
+        interpreter += &format!("\n{}", details.real_executable);
+    }
+    let files = human::count(evidence.files as u64, "file");
+    let used = image.last_used_ns.map_or_else(
+        || "never".into(),
+        |ns| format!("{}, {} in all", moment(ns), human::count(image.hits, "time")),
+    );
+    facts(&[
+        ("name", view.name.clone()),
+        ("recipe", view.recipe.clone()),
+        ("usable", usable(details)),
+        ("python", format!("{}\n{interpreter}", view.python)),
+        ("flags", none_if_empty(&view.flags)),
+        ("environment", none_if_empty(&details.python_env)),
+        ("import time", human::duration(Duration::from_nanos(view.import_ns))),
+        ("modules", wrap(&view.modules)),
+        ("depends on", files),
+        (
+            "size",
+            format!(
+                "{}, of which {} were new to the store\nfurther {} in files of its own",
+                human::size(view.size_bytes),
+                human::size(view.new_bytes),
+                human::size(view.file_bytes)
+            ),
+        ),
+        (
+            "memory",
+            format!(
+                "{} mapped, {} copied at every start, {}{}",
+                human::size(memory.mapped_bytes),
+                human::size(memory.copied_bytes),
+                human::count(memory.mappings, "mapping"),
+                memory
+                    .zeroing_allocator
+                    .as_ref()
+                    .map_or_else(String::new, |name| format!("\ncopied because of {name}"))
+            ),
+        ),
+        ("threads", details.threads.to_string()),
+        ("built", moment(image.created_ns)),
+        (
+            "built with",
+            format!("CRIU {}, {}\n{}", details.criu, details.glibc, details.kernel),
+        ),
+        ("last used", used),
+        ("key", view.key.clone()),
+        ("directory", details.directory.clone()),
+    ])
+}
+
+fn usable(details: &Details) -> String {
+    match &details.evidence.changed {
+        None => "yes".into(),
+        Some(change) => format!("no: {change}"),
+    }
+}
+
+fn none_if_empty(text: &str) -> String {
+    if text.is_empty() { "none".into() } else { text.into() }
+}
+
+fn moment(ns: i64) -> String {
+    let time = timestamp(ns);
+    format!("{} ({})", time.strftime("%Y-%m-%d %H:%M:%S UTC"), human::age(since(ns)))
+}
+
+/// Names in lines that are not too long.
+fn wrap(names: &[String]) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for (number, name) in names.iter().enumerate() {
+        let comma = if number + 1 < names.len() { "," } else { "" };
+        let width = name.chars().count() + comma.len();
+        if column > 0 && column + 1 + width > WIDTH {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += name;
+        text += comma;
+        column += width;
+    }
+    none_if_empty(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_take_several_lines() {
+        let names: Vec<String> = (0..40).map(|n| format!("module{n}")).collect();
+        let text = wrap(&names);
+        assert!(text.lines().count() > 4);
+        assert!(text.lines().all(|line| line.len() <= WIDTH && line.len() > 60 || line.ends_with("39")));
+        assert_eq!(text.replace('\n', " "), names.join(", "));
+        assert_eq!(wrap(&[]), "none");
+    }
+}

@@ -1,0 +1,227 @@
+//! CRIU, through libcriu: check, version, dump, restore as a child.
+//!
+//! This is the safe face of [`sys`]: requests are values, every failure is an [`Error`]
+//! that carries the reason from CRIU's log and what to do about it, and every call has a
+//! deadline. It knows nothing of Python, of stores, or of what the images mean.
+//!
+//! libcriu starts the `criu` binary, so that is what has to be found and what needs
+//! the privilege: root, or `cap_checkpoint_restore` on the file.
+
+mod error;
+mod find;
+pub mod log;
+mod runtime;
+pub mod sys;
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use error::Error;
+pub use find::OLDEST_VERSION;
+pub use runtime::RuntimeDir;
+use sys::{Options, Request};
+
+/// Name of CRIU's log in the work directory.
+const LOG: &str = "criu.log";
+/// What `criu check` is asked to do.
+const CHECK: &str = "work on this machine";
+/// A dump of a few hundred megabytes takes well under a second.
+const DUMP_DEADLINE: Duration = Duration::from_secs(60);
+/// A restore takes milliseconds; one that hangs must not hold up the user for long.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(5);
+/// Deadline of `check` and `version`.
+const QUESTION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A `criu` binary that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Criu {
+    binary: PathBuf,
+}
+
+/// A version of CRIU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Such as 4 in 4.1.1.
+    pub major: u32,
+    /// Such as the first 1 in 4.1.1.
+    pub minor: u32,
+    /// Such as the last 1 in 4.1.1.
+    pub sublevel: u32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)?;
+        if self.sublevel > 0 { write!(f, ".{}", self.sublevel) } else { Ok(()) }
+    }
+}
+
+/// What to dump.
+#[derive(Debug)]
+pub struct Dump<'a> {
+    /// The process; it ends with the dump.
+    pub pid: u32,
+    /// Where the images and the log go.
+    pub directory: &'a Path,
+    /// Inode of the process's Unix socket whose other end is outside.
+    pub external_socket: u32,
+}
+
+/// What to restore.
+#[derive(Debug)]
+pub struct Restore<'a> {
+    /// Where the images are; the log goes there as well.
+    pub directory: &'a Path,
+    /// The socket that takes the place of the one that was external at the dump. It must
+    /// be inheritable across `exec`.
+    pub socket: BorrowedFd<'a>,
+    /// Inode of the dumped socket.
+    pub dumped_socket: u32,
+}
+
+impl Criu {
+    /// Finds the binary: `PYIMG_CRIU`, beside this program, where `scripts/setup` puts
+    /// it, on `PATH`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with the places that were searched.
+    pub fn find() -> Result<Self, Error> {
+        find::find().map(|binary| Self { binary })
+    }
+
+    /// The binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Its version.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer.
+    pub fn version(&self) -> Result<Version, Error> {
+        let mut options = self.options()?;
+        let answer = self.ask(&mut options, Request::Version, QUESTION_DEADLINE, None)?;
+        let number = answer.unsigned_abs();
+        Ok(Version {
+            major: number / 10_000,
+            minor: number / 100 % 100,
+            sublevel: number % 100,
+        })
+    }
+
+    /// Whether it works on the running kernel, with the privilege that we have.
+    ///
+    /// Asks the binary itself: libcriu's check sends a request without options, which
+    /// CRIU (4.1 to 4.2 at least) does not survive.
+    ///
+    /// # Errors
+    /// With CRIU's reason when it does not.
+    pub fn check(&self, runtime: &RuntimeDir) -> Result<(), Error> {
+        runtime.tell_criu(&self.binary)?;
+        let mut child = Command::new(&self.binary)
+            .args(["check", "--unprivileged"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let end = Instant::now() + QUESTION_DEADLINE;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > end {
+                child.kill()?;
+                child.wait()?;
+                return Err(Error::TimedOut { asked: CHECK, deadline: QUESTION_DEADLINE });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let reason = child.stderr.take().and_then(log::reason);
+        Err(Error::no(CHECK, reason, &self.binary))
+    }
+
+    /// Dumps a process, which ends thereby.
+    ///
+    /// # Errors
+    /// With CRIU's reason; the process then still runs.
+    pub fn dump(&self, dump: &Dump<'_>, runtime: &RuntimeDir) -> Result<(), Error> {
+        let directory = open(dump.directory)?;
+        let mut options = self.prepared(runtime)?;
+        options.images_dir(directory.as_fd());
+        options.work_dir(directory.as_fd());
+        options.pid(dump.pid);
+        options.timeout(DUMP_DEADLINE.as_secs() as u32);
+        options.external_unix_socket(dump.external_socket).map_err(Error::Io)?;
+        self.ask(&mut options, Request::Dump, DUMP_DEADLINE, Some(dump.directory))?;
+        Ok(())
+    }
+
+    /// Restores a process as a child of this one and returns its pid.
+    ///
+    /// This process must have one thread, and SIGCHLD blocked.
+    ///
+    /// # Errors
+    /// With CRIU's reason; children that are left over are for the caller to reap.
+    pub fn restore_child(
+        &self,
+        restore: &Restore<'_>,
+        runtime: &RuntimeDir,
+    ) -> Result<u32, Error> {
+        let directory = open(restore.directory)?;
+        let mut options = self.prepared(runtime)?;
+        options.images_dir(directory.as_fd());
+        options.work_dir(directory.as_fd());
+        options
+            .inherit(restore.socket, &format!("socket:[{}]", restore.dumped_socket))
+            .map_err(Error::Io)?;
+        let pid =
+            self.ask(&mut options, Request::RestoreChild, RESTORE_DEADLINE, Some(restore.directory))?;
+        Ok(pid.unsigned_abs())
+    }
+
+    /// Options that every request about processes shares.
+    fn prepared(&self, runtime: &RuntimeDir) -> Result<Options, Error> {
+        runtime.tell_criu(&self.binary)?;
+        let mut options = self.options()?;
+        options.log(1, LOG).map_err(Error::Io)?;
+        options.shell_job();
+        options.ignore_cgroups();
+        options.unprivileged();
+        Ok(options)
+    }
+
+    fn options(&self) -> Result<Options, Error> {
+        Options::new(&self.binary).map_err(Error::Io)
+    }
+
+    fn ask(
+        &self,
+        options: &mut Options,
+        request: Request,
+        deadline: Duration,
+        log_directory: Option<&Path>,
+    ) -> Result<i32, Error> {
+        let answer = sys::call(options, request, deadline).map_err(Error::Io)?;
+        if answer.value >= 0 {
+            return Ok(answer.value);
+        }
+        if answer.timed_out {
+            return Err(Error::TimedOut { asked: request.asked(), deadline });
+        }
+        let reason = log_directory
+            .and_then(|directory| File::open(directory.join(LOG)).ok())
+            .and_then(log::reason);
+        Err(Error::refused(request, answer, reason, &self.binary))
+    }
+}
+
+fn open(directory: &Path) -> Result<File, Error> {
+    File::open(directory).map_err(Error::Io)
+}

@@ -1,0 +1,230 @@
+//! The engine that restores an image through CRIU, as a child of this process.
+//!
+//! In order: the request is put into the socket that the restored process will find in
+//! place of the one on which it was parked; fresh pids are found; a directory on a
+//! tmpfs shows CRIU the image under these pids; CRIU restores. Until the park library
+//! answers `started`, nothing of the user's program has run, and every failure can
+//! still become a run of plain Python.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::request::{Request, Waking};
+use crate::criu::{self, Criu, Restore, RuntimeDir};
+use crate::image::mapping::{PackFile, name_packs};
+use crate::image::pids::Renumbering;
+use crate::manifest::Process;
+
+/// How often other pids are tried when one is taken.
+const PID_ATTEMPTS: usize = 8;
+/// How long a restored process may take to say that it has started.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An image, as far as restoring it is concerned.
+#[derive(Debug)]
+pub struct Parked<'a> {
+    /// The directory of its CRIU images.
+    pub images: &'a Path,
+    /// Its process.
+    pub process: &'a Process,
+    /// Its packs, by number.
+    pub packs: &'a [PackFile],
+}
+
+/// Why a program was not started. Nothing of it has run.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// CRIU could not restore the process.
+    Criu(criu::Error),
+    /// The process was restored and could not take the request.
+    Refused(String),
+    /// A system call failed on the way.
+    Io(io::Error),
+    /// The image cannot be read.
+    Damaged(String),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Criu(error) => error.fmt(f),
+            Self::Refused(text) => write!(f, "the restored process gave up: {text}"),
+            Self::Io(error) => write!(f, "cannot restore the image: {error}"),
+            Self::Damaged(text) => write!(f, "the image is damaged: {text}"),
+        }
+    }
+}
+
+impl From<criu::Error> for NotStarted {
+    fn from(error: criu::Error) -> Self {
+        Self::Criu(error)
+    }
+}
+
+impl From<io::Error> for NotStarted {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<nix::Error> for NotStarted {
+    fn from(error: nix::Error) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// Restores an image and has it run the program of the request.
+///
+/// On success the program runs, as the child with the returned pid. The signals of
+/// [`super::supervise::signals`] are blocked from here on; after a failure the mask is
+/// as it was and no child is left.
+///
+/// # Errors
+/// When the program was not started.
+pub fn start(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, NotStarted> {
+    let mut before = SigSet::empty();
+    let ours = super::supervise::signals();
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut before))?;
+    restore(criu, parked, request).inspect_err(|_| {
+        reap_all();
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    })
+}
+
+fn restore(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, NotStarted> {
+    let runtime = RuntimeDir::open()?;
+    for attempt in 1.. {
+        let threads: Vec<u32> = parked.process.threads.iter().map(|thread| thread.id).collect();
+        let fresh = (0..threads.len())
+            .map(|_| crate::sys::burn_pid())
+            .collect::<io::Result<Vec<u32>>>()?;
+        let renumbering = Renumbering::new(&threads, &fresh);
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        request.send(&socket, &waking(parked.process, &renumbering))?;
+        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
+
+        let view = runtime.scratch()?;
+        show_images(parked, &renumbering, view.path())?;
+        let restored = criu.restore_child(
+            &Restore {
+                directory: view.path(),
+                socket: theirs.as_fd(),
+                dumped_socket: parked.process.socket,
+            },
+            &runtime,
+        );
+        drop(theirs);
+        match restored {
+            Ok(pid) => {
+                let pid = Pid::from_raw(pid.cast_signed());
+                wait_for_start(&socket)?;
+                return Ok(pid);
+            }
+            Err(criu::Error::PidTaken) if attempt < PID_ATTEMPTS => reap_all(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the loop returns at its last attempt")
+}
+
+fn waking(process: &Process, renumbering: &Renumbering) -> Waking {
+    // The main thread finds its own id out by itself.
+    let thread_ids = process.threads[1..]
+        .iter()
+        .filter_map(|thread| Some((thread.id_address, renumbering.new_id(thread.id)?)))
+        .collect();
+    Waking {
+        thread_ids,
+        death_signal: Signal::SIGKILL as u32,
+        supervisor: Pid::this().as_raw(),
+    }
+}
+
+/// Fills a directory with the image as CRIU is to see it: links to the stored files
+/// under their new names, and the two files that differ for each run.
+fn show_images(
+    parked: &Parked<'_>,
+    renumbering: &Renumbering,
+    view: &Path,
+) -> Result<(), NotStarted> {
+    let damaged = |error: crate::image::file::Malformed| NotStarted::Damaged(error.to_string());
+    for entry in fs::read_dir(parked.images)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        match &*name {
+            "pstree.img" => {
+                let tree = renumbering.pstree(&fs::read(entry.path())?).map_err(damaged)?;
+                fs::write(view.join("pstree.img"), tree)?;
+            }
+            "files.img" => {
+                let files = name_packs(&fs::read(entry.path())?, parked.packs).map_err(damaged)?;
+                fs::write(view.join("files.img"), files)?;
+            }
+            name if name.ends_with(".img") => {
+                symlink(entry.path(), view.join(renumbering.file_name(name)))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the park library says that the program is about to run.
+fn wait_for_start(socket: &OwnedFd) -> Result<(), NotStarted> {
+    let message = receive(socket, START_DEADLINE)?;
+    match message.trim_end() {
+        "started" => Ok(()),
+        "" => Err(NotStarted::Refused("it ended without a word".into())),
+        other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
+    }
+}
+
+/// One message from the socket as text; empty when the other end is closed.
+fn receive(socket: &OwnedFd, deadline: Duration) -> Result<String, NotStarted> {
+    let end = Instant::now() + deadline;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Err(NotStarted::Refused("it did not answer in time".into())),
+            Ok(_) => break,
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut bytes = [0; 4096];
+    let length = {
+        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffers, None, flags)?.bytes
+    };
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
+/// Ends and reaps every child: after a failed restore, a dead task would hold its pid,
+/// and a live one would run without its user.
+fn reap_all() {
+    let path = format!("/proc/self/task/{}/children", Pid::this());
+    let children = fs::read_to_string(path).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        let child = Pid::from_raw(child);
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, None);
+    }
+}

@@ -1,0 +1,200 @@
+//! What a run hands to the woken process.
+//!
+//! The process was parked in a `recvmsg` of the park library (`src/capture/park`), which
+//! reads this and becomes the program. The bytes go into a memfd, since environments can
+//! be larger than a socket takes; the descriptors go with the message.
+
+use std::ffi::OsString;
+use std::io::{self, IoSlice, Write as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+/// Begins the bytes of a request: `PRQ1`.
+const MAGIC: u32 = 0x3151_5250;
+/// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
+const DESCRIPTORS_PER_MESSAGE: usize = 250;
+
+/// What kind of program is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `-c CODE`.
+    Command = 0,
+    /// `-m MODULE`.
+    Module = 1,
+    /// A script file.
+    Script = 2,
+    /// A program on standard input.
+    Stdin = 3,
+    /// A directory or a zip file with a `__main__` module.
+    Directory = 4,
+}
+
+/// A descriptor of the caller, to be given to the program under the same number.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// The number that the program sees.
+    pub number: RawFd,
+    /// Our own duplicate.
+    pub file: OwnedFd,
+}
+
+/// All that a program gets from whoever starts it.
+#[derive(Debug)]
+pub struct Request {
+    /// What kind of program.
+    pub kind: Kind,
+    /// The code, the module or the path, as given.
+    pub text: OsString,
+    /// `sys.argv`.
+    pub argv: Vec<OsString>,
+    /// `sys.orig_argv`.
+    pub orig_argv: Vec<OsString>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Signals that the caller ignores; bit n-1 is signal n.
+    pub ignored_signals: u64,
+    /// Signals that the caller blocks; bit n-1 is signal n.
+    pub blocked_signals: u64,
+    /// The nice value.
+    pub nice: i32,
+    /// Soft and hard resource limits, by `RLIMIT_*` number.
+    pub limits: Vec<(u64, u64)>,
+    /// The execution domain (`personality(2)`).
+    pub personality: u32,
+    /// The descriptors that the program inherits.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// What the engine knows and the caller does not.
+#[derive(Debug, Clone, Default)]
+pub struct Waking {
+    /// Where to store which new thread id: the other threads' ids as the C library
+    /// remembers them.
+    pub thread_ids: Vec<(u64, u32)>,
+    /// The signal that the program gets when its supervisor dies, or 0.
+    pub death_signal: u32,
+    /// The supervisor's pid, or 0.
+    pub supervisor: i32,
+}
+
+impl Request {
+    /// The bytes that the park library reads.
+    pub fn to_bytes(&self, waking: &Waking) -> Vec<u8> {
+        let strings = [self.cwd.as_os_str().as_bytes(), self.text.as_bytes()]
+            .into_iter()
+            .map(<[u8]>::to_vec)
+            .chain(self.argv.iter().chain(&self.orig_argv).map(|s| s.as_bytes().to_vec()))
+            .chain(self.environment.iter().map(|(name, value)| {
+                let mut pair = name.clone().into_vec();
+                pair.push(b'=');
+                pair.extend(value.as_bytes());
+                pair
+            }));
+        let count = |length: usize| u32::try_from(length).expect("fewer than 2^32 of anything");
+        let mut bytes = Vec::with_capacity(4096);
+        for word in
+            [MAGIC, self.kind as u32, self.umask, count(self.descriptors.len())]
+        {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(self.ignored_signals.to_le_bytes());
+        bytes.extend(self.blocked_signals.to_le_bytes());
+        bytes.extend(self.nice.to_le_bytes());
+        for word in [
+            count(waking.thread_ids.len()),
+            count(self.limits.len()),
+            count(self.argv.len()),
+            count(self.orig_argv.len()),
+            count(self.environment.len()),
+            self.personality,
+            waking.death_signal,
+        ] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(waking.supervisor.to_le_bytes());
+        bytes.extend(0_u32.to_le_bytes());
+        for descriptor in &self.descriptors {
+            bytes.extend(descriptor.number.to_le_bytes());
+        }
+        for (address, id) in &waking.thread_ids {
+            bytes.extend(address.to_le_bytes());
+            bytes.extend(id.to_le_bytes());
+            bytes.extend(0_u32.to_le_bytes());
+        }
+        for (soft, hard) in &self.limits {
+            bytes.extend(soft.to_le_bytes());
+            bytes.extend(hard.to_le_bytes());
+        }
+        for string in strings {
+            bytes.extend(string);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// Sends the request and the descriptors into the socket.
+    ///
+    /// # Errors
+    /// When memory or descriptors run out, or nobody can receive it any more.
+    pub fn send(&self, socket: impl AsFd, waking: &Waking) -> io::Result<()> {
+        let mut memory =
+            std::fs::File::from(memfd_create(c"pyimg-request", MFdFlags::MFD_CLOEXEC)?);
+        memory.write_all(&self.to_bytes(waking))?;
+        let all: Vec<RawFd> = std::iter::once(memory.as_raw_fd())
+            .chain(self.descriptors.iter().map(|descriptor| descriptor.file.as_raw_fd()))
+            .collect();
+        for (position, some) in all.chunks(DESCRIPTORS_PER_MESSAGE).enumerate() {
+            let text: &[u8] = if position == 0 { b"request" } else { b"more" };
+            sendmsg::<()>(
+                socket.as_fd().as_raw_fd(),
+                &[IoSlice::new(text)],
+                &[ControlMessage::ScmRights(some)],
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_as_the_park_library_reads_them() {
+        let request = Request {
+            kind: Kind::Module,
+            text: "black".into(),
+            argv: vec!["-m".into(), "x".into()],
+            orig_argv: vec!["python3".into()],
+            environment: vec![("A".into(), "b=c".into())],
+            cwd: "/tmp".into(),
+            umask: 0o22,
+            ignored_signals: 1,
+            blocked_signals: 2,
+            nice: -3,
+            limits: vec![(4, u64::MAX)],
+            personality: 0,
+            descriptors: Vec::new(),
+        };
+        let waking =
+            Waking { thread_ids: vec![(0x1000, 77)], death_signal: 9, supervisor: 5 };
+        let bytes = request.to_bytes(&waking);
+        assert_eq!(&bytes[..4], b"PRQ1");
+        assert_eq!(&bytes[32..36], (-3_i32).to_le_bytes());
+        let fixed = 4 * 4 + 8 * 2 + 4 + 7 * 4 + 4 + 4;
+        assert_eq!(fixed, 72);
+        assert_eq!(&bytes[fixed..fixed + 8], 0x1000_u64.to_le_bytes());
+        assert_eq!(&bytes[fixed + 8..fixed + 12], 77_u32.to_le_bytes());
+        assert_eq!(&bytes[fixed + 32..], b"/tmp\0black\0-m\0x\0python3\0A=b=c\0");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a program inherits from whoever starts it.
+//!
+//! Under `exec` a program gets all of this from the kernel. A restored one gets it in its
+//! request, so it has to be read here, before anything of ours changes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{IntoRawFd as _, RawFd};
+
+use crate::engine::request::Descriptor;
+
+/// The state of this process as its caller left it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Signals that are ignored; bit n-1 is signal n.
+    pub ignored_signals: u64,
+    /// Signals that are blocked; bit n-1 is signal n.
+    pub blocked_signals: u64,
+    /// The nice value.
+    pub nice: i32,
+    /// Soft and hard resource limits, by `RLIMIT_*` number.
+    pub limits: Vec<(u64, u64)>,
+    /// The execution domain.
+    pub personality: u32,
+}
+
+impl Caller {
+    /// Reads the state.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let field = |name: &str, radix: u32| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .and_then(|value| u64::from_str_radix(value.trim(), radix).ok())
+                .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
+        };
+        Ok(Self {
+            umask: field("Umask", 8)? as u32,
+            ignored_signals: field("SigIgn", 16)?,
+            blocked_signals: field("SigBlk", 16)?,
+            nice: crate::sys::nice(),
+            limits: crate::sys::resource_limits()?,
+            personality: nix::sys::personality::get()?.bits().cast_unsigned(),
+        })
+    }
+}
+
+/// Which of the descriptors 0 to 2 the caller had closed.
+pub type Closed = [bool; 3];
+
+/// Puts `/dev/null` in place of closed standard descriptors, close-on-exec, so that no
+/// file of ours is taken for one of them; says which they were.
+///
+/// To be called before anything is opened.
+///
+/// # Errors
+/// When `/dev/null` cannot be opened.
+pub fn fill_standard_descriptors() -> io::Result<Closed> {
+    let mut closed = [false; 3];
+    for (number, closed) in closed.iter_mut().enumerate() {
+        if crate::sys::survives_exec(number as RawFd).is_none() {
+            *closed = true;
+            // The lowest free number is this one, since those below it are open.
+            let null: File = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+            let taken = null.into_raw_fd();
+            debug_assert_eq!(taken, number as RawFd);
+        }
+    }
+    Ok(closed)
+}
+
+/// Duplicates of every descriptor that the program would inherit by `exec`.
+///
+/// # Errors
+/// When descriptors run out.
+pub fn inherited_descriptors() -> io::Result<Vec<Descriptor>> {
+    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // The directory that was just read is close-on-exec, as is all that we open.
+    let mut descriptors = Vec::new();
+    for number in numbers {
+        if crate::sys::survives_exec(number) == Some(true) {
+            let file = crate::sys::duplicate_inherited(number)?;
+            descriptors.push(Descriptor { number, file });
+        }
+    }
+    descriptors.sort_by_key(|descriptor| descriptor.number);
+    Ok(descriptors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_read() {
+        let caller = Caller::read().unwrap();
+        assert_eq!(caller.limits.len(), 16);
+        assert_eq!(caller.umask & !0o777, 0);
+    }
+
+    #[test]
+    fn standard_descriptors_are_inherited_and_ours_are_not() {
+        let file = File::open("/dev/null").unwrap();
+        let numbers: Vec<RawFd> =
+            inherited_descriptors().unwrap().iter().map(|inherited| inherited.number).collect();
+        assert!(numbers.contains(&1), "{numbers:?}");
+        assert!(!numbers.contains(&std::os::fd::AsRawFd::as_raw_fd(&file)));
+    }
+}

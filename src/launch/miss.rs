@@ -1,0 +1,273 @@
+//! Why a run does without an image.
+//!
+//! Every miss has a reason, shown in one line with `PYIMG_LOG=miss` and counted
+//! by a short code in the statistics. The codes are stable: they are stored.
+//! This module only names reasons; the modules that find them construct them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::key::flags::Unfit;
+
+/// The reason why a run is plain Python.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Miss {
+    /// The engine is `off`.
+    EngineOff,
+    /// `PYIMG_ENGINE` holds something else than an engine.
+    EngineUnknown(OsString),
+    /// A prompt is wanted: `-i`, or nothing to run and a terminal to read from.
+    Interactive,
+    /// An option of the interpreter that no image can serve.
+    Flag(Unfit),
+    /// The program itself cannot be run from an image, and why.
+    Program(String),
+    /// No Python was found at all.
+    NoInterpreter,
+    /// It is not certain which interpreter would run.
+    Interpreter {
+        /// What was found.
+        path: PathBuf,
+        /// What is doubtful about it.
+        why: String,
+    },
+    /// There is no store yet.
+    NoStore(PathBuf),
+    /// The store is there and cannot be used.
+    Store(String),
+    /// The store holds no image of this interpreter.
+    NoImage(PathBuf),
+    /// The image that was asked for by name does not exist.
+    ImageNotFound(OsString),
+    /// Images there are, but none holds a module that the program imports.
+    NotCovered,
+    /// An image would save less than bringing it back costs.
+    SavesTooLittle,
+    /// The image was built with other interpreter options.
+    FlagsDiffer {
+        /// The options of the image.
+        image: Vec<String>,
+        /// The options of this run.
+        run: Vec<String>,
+    },
+    /// A variable that matters to the interpreter has another value.
+    EnvironmentDiffers(String),
+    /// A variable that no image can serve.
+    Environment(String),
+    /// The image is of another kernel, C library or processor.
+    HostDiffers(String),
+    /// The interpreter is not the one that the image was built with.
+    InterpreterChanged(PathBuf),
+    /// A file of a module has changed since the image was built.
+    ModuleChanged(PathBuf),
+    /// A file that Python would import in place of a module of the image.
+    Shadowed {
+        /// The module.
+        module: String,
+        /// The file or directory that comes first.
+        path: PathBuf,
+    },
+    /// The image's files are damaged or missing.
+    Damaged(String),
+    /// This image cannot be brought back here, now: a limit, a privilege, a
+    /// threading set-up, …
+    Unrestorable(String),
+    /// There is no usable CRIU.
+    NoCriu(String),
+    /// CRIU could not restore the image.
+    CriuFailed(String),
+    /// The process was restored and did not start the program.
+    NotStarted(String),
+}
+
+impl Miss {
+    /// A stable name for statistics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EngineOff => "engine-off",
+            Self::EngineUnknown(_) => "engine-unknown",
+            Self::Interactive => "interactive",
+            Self::Flag(_) => "flag",
+            Self::Program(_) => "program",
+            Self::NoInterpreter => "no-interpreter",
+            Self::Interpreter { .. } => "interpreter",
+            Self::NoStore(_) => "no-store",
+            Self::Store(_) => "store",
+            Self::NoImage(_) => "no-image",
+            Self::ImageNotFound(_) => "image-not-found",
+            Self::NotCovered => "not-covered",
+            Self::SavesTooLittle => "saves-too-little",
+            Self::FlagsDiffer { .. } => "flags-differ",
+            Self::EnvironmentDiffers(_) => "environment-differs",
+            Self::Environment(_) => "environment",
+            Self::HostDiffers(_) => "host-differs",
+            Self::InterpreterChanged(_) => "interpreter-changed",
+            Self::ModuleChanged(_) => "module-changed",
+            Self::Shadowed { .. } => "shadowed",
+            Self::Damaged(_) => "damaged",
+            Self::Unrestorable(_) => "unrestorable",
+            Self::NoCriu(_) => "no-criu",
+            Self::CriuFailed(_) => "criu-failed",
+            Self::NotStarted(_) => "not-started",
+        }
+    }
+
+    /// The reason as a sentence that may hold line breaks.
+    fn describe(&self) -> String {
+        match self {
+            Self::EngineOff => "the engine is off".to_owned(),
+            Self::EngineUnknown(value) => {
+                format!("PYIMG_ENGINE is `{}`, not auto, criu, direct or off", value.display())
+            }
+            Self::Interactive => "interactive use".to_owned(),
+            Self::Flag(unfit) => unfit.to_string(),
+            Self::Program(why)
+            | Self::Store(why)
+            | Self::Unrestorable(why)
+            | Self::Damaged(why) => why.clone(),
+            Self::NoInterpreter => "no python3 found".to_owned(),
+            Self::Interpreter { path, why } => format!("{}: {why}", path.display()),
+            Self::NoStore(path) => format!("no store at {}", path.display()),
+            Self::NoImage(path) => format!("no image of {}", path.display()),
+            Self::ImageNotFound(name) => format!("no image is called `{}`", name.display()),
+            Self::NotCovered => "no image holds a module that the program imports".to_owned(),
+            Self::SavesTooLittle => "an image would save less than it costs".to_owned(),
+            Self::FlagsDiffer { image, run } => {
+                format!("the image was built with {}, not {}", options(image), options(run))
+            }
+            Self::EnvironmentDiffers(name) => format!("{name} is not as it was at the build"),
+            Self::Environment(why) => why.clone(),
+            Self::HostDiffers(what) => format!("the image is of another {what}"),
+            Self::InterpreterChanged(path) => format!("{} has changed", path.display()),
+            Self::ModuleChanged(path) => format!("{} has changed", path.display()),
+            Self::Shadowed { module, path } => {
+                format!("{} would be imported as {module}", path.display())
+            }
+            Self::NoCriu(why) => format!("no usable CRIU: {why}"),
+            Self::CriuFailed(why) => format!("CRIU failed: {why}"),
+            Self::NotStarted(why) => format!("the program did not start: {why}"),
+        }
+    }
+}
+
+/// Interpreter options as a person reads them.
+fn options(options: &[String]) -> String {
+    if options.is_empty() { "no options".to_owned() } else { options.join(" ") }
+}
+
+impl fmt::Display for Miss {
+    /// One line, whatever a path or a log line holds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.describe();
+        for (n, line) in text.split(|c: char| c.is_control()).enumerate() {
+            if n > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(line)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Unfit> for Miss {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Interactive => Self::Interactive,
+            unfit => Self::Flag(unfit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each, so that a new reason cannot be forgotten here unnoticed.
+    fn all() -> Vec<Miss> {
+        let text = || "text".to_owned();
+        vec![
+            Miss::EngineOff,
+            Miss::EngineUnknown("warp".into()),
+            Miss::Interactive,
+            Miss::Flag(Unfit::Prints("-V".into())),
+            Miss::Program(text()),
+            Miss::NoInterpreter,
+            Miss::Interpreter { path: "/shims/python3".into(), why: "not an ELF file".into() },
+            Miss::NoStore("/s".into()),
+            Miss::Store(text()),
+            Miss::NoImage("/usr/bin/python3.11".into()),
+            Miss::ImageNotFound("data".into()),
+            Miss::NotCovered,
+            Miss::SavesTooLittle,
+            Miss::FlagsDiffer { image: vec!["-B".into(), "-O".into()], run: vec![] },
+            Miss::EnvironmentDiffers("PYTHONPATH".into()),
+            Miss::Environment("PYTHONHASHSEED is set".into()),
+            Miss::HostDiffers("kernel".into()),
+            Miss::InterpreterChanged("/usr/bin/python3.11".into()),
+            Miss::ModuleChanged("/m.py".into()),
+            Miss::Shadowed { module: "numpy".into(), path: "/w/numpy.py".into() },
+            Miss::Damaged(text()),
+            Miss::Unrestorable(text()),
+            Miss::NoCriu(text()),
+            Miss::CriuFailed(text()),
+            Miss::NotStarted(text()),
+        ]
+    }
+
+    #[test]
+    fn lines_a_person_reads() {
+        let shown: Vec<String> =
+            all().iter().map(|miss| format!("{}: {miss}", miss.code())).collect();
+        let wanted = "\
+engine-off: the engine is off
+engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu, direct or off
+interactive: interactive use
+flag: -V makes Python print something and end
+program: text
+no-interpreter: no python3 found
+interpreter: /shims/python3: not an ELF file
+no-store: no store at /s
+store: text
+no-image: no image of /usr/bin/python3.11
+image-not-found: no image is called `data`
+not-covered: no image holds a module that the program imports
+saves-too-little: an image would save less than it costs
+flags-differ: the image was built with -B -O, not no options
+environment-differs: PYTHONPATH is not as it was at the build
+environment: PYTHONHASHSEED is set
+host-differs: the image is of another kernel
+interpreter-changed: /usr/bin/python3.11 has changed
+module-changed: /m.py has changed
+shadowed: /w/numpy.py would be imported as numpy
+damaged: text
+unrestorable: text
+no-criu: no usable CRIU: text
+criu-failed: CRIU failed: text
+not-started: the program did not start: text";
+        assert_eq!(shown.join("\n"), wanted);
+    }
+
+    #[test]
+    fn codes_are_kebab_case_and_differ() {
+        let mut codes: Vec<_> = all().iter().map(Miss::code).collect();
+        assert!(codes.iter().all(|code| {
+            code.bytes().all(|b| b == b'-' || b.is_ascii_lowercase())
+        }));
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), all().len());
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let miss = Miss::ModuleChanged("/tmp/a\nb\u{1b}[31m.py".into());
+        assert_eq!(miss.to_string(), "/tmp/a b [31m.py has changed");
+    }
+
+    #[test]
+    fn a_prompt_is_interactive_use() {
+        assert_eq!(Miss::from(Unfit::Interactive), Miss::Interactive);
+    }
+}

@@ -1,0 +1,300 @@
+//! `pyrun`: runs a program from an image, or else with plain Python.
+//!
+//! In order: what was asked for ([`command_line`]), which interpreter that means, whether an
+//! image fits ([`choice`], with [`imports`] and [`shadow`]), and then an engine or `exec`.
+//! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
+//! arguments, in this very process. After the program has started there is no way back.
+
+pub mod caller;
+pub mod choice;
+pub mod command_line;
+pub mod imports;
+pub mod miss;
+pub mod shadow;
+mod source;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use caller::{Caller, Closed};
+use choice::{Chosen, Wanted};
+use command_line::{CommandLine, Engine, Program, Run};
+use miss::Miss;
+use source::Form;
+
+use crate::criu::Criu;
+use crate::engine::criu::{NotStarted, Parked};
+use crate::engine::request::{Kind, Request};
+use crate::engine::supervise;
+use crate::image::mapping::PackFile;
+use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
+use crate::key::python_env::{PythonEnv, with_changes};
+use crate::key::which::FileId;
+use crate::store::{self, RunStore};
+
+/// Exit status when there is no interpreter at all, as a shell has it.
+const NOT_FOUND: i32 = 127;
+/// Exit status when the interpreter cannot be executed, as a shell has it.
+const NOT_EXECUTABLE: i32 = 126;
+
+/// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
+pub fn main() -> i32 {
+    let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
+    let caller = Caller::read();
+    let mut arguments = std::env::args_os();
+    let invoked_as = arguments.next().unwrap_or_default();
+    let line = match CommandLine::parse(arguments, || stdin_is_interactive(closed)) {
+        Ok(line) => line,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint_text() {
+                eprintln!("hint: {hint}");
+            }
+            return i32::from(error.exit_code());
+        }
+    };
+    let log = Log::of_environment();
+    let cwd = std::env::current_dir();
+    let search = Search {
+        variable: &|name| std::env::var_os(name),
+        cwd: cwd.as_deref().unwrap_or(Path::new("/")),
+        script: line.run.as_ref().ok().and_then(Run::script),
+        arguments: &line.python,
+        invoked_as: &invoked_as,
+        own: std::env::current_exe().ok().as_deref().and_then(FileId::of),
+    };
+    let interpreter = match search.find() {
+        Found::Interpreter(interpreter) => interpreter,
+        Found::Doubt { exec, why, guard } => {
+            log.miss(&Miss::Interpreter { path: exec.clone(), why });
+            return plain(&exec, &line.python, &[(GUARD.into(), guard)]);
+        }
+        Found::Nothing => {
+            log.miss(&Miss::NoInterpreter);
+            eprintln!("error: no python3 found on PATH");
+            eprintln!("hint: install Python, or set PYIMG_PYTHON to an interpreter");
+            return NOT_FOUND;
+        }
+    };
+    let mut launch = Launch { line: &line, interpreter, log };
+    let outcome = match (&caller, &cwd) {
+        (Ok(caller), Ok(cwd)) => launch.from_image(caller, cwd),
+        (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
+    };
+    match outcome {
+        Ok(status) => supervise::end_like(status),
+        Err(miss) => {
+            launch.log.miss(&miss);
+            let interpreter = &launch.interpreter;
+            plain(&interpreter.invoked, &line.python, &interpreter.environment)
+        }
+    }
+}
+
+/// One run, once it is known what is to run with which interpreter.
+struct Launch<'a> {
+    line: &'a CommandLine,
+    interpreter: Interpreter,
+    log: Log,
+}
+
+impl Launch<'_> {
+    /// Runs the program from an image and says how it ended.
+    fn from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
+        let run = self.line.run.as_ref().map_err(Clone::clone)?;
+        let options = self.line.options.clone().or_environment(|name| std::env::var_os(name))?;
+        if options.engine == Some(Engine::Off) {
+            return Err(Miss::EngineOff);
+        }
+        let environment = with_changes(std::env::vars_os(), &self.interpreter.environment);
+        let python_env =
+            PythonEnv::read(environment.iter().map(|(name, value)| (name, value)), &run.flags)
+                .map_err(Miss::Environment)?;
+        let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
+        let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
+        let store = store.ok_or(Miss::NoStore(dir))?;
+        let python_path = python_path(run, cwd, &environment);
+        let chosen = match &options.image {
+            Some(name) => {
+                let image = name.to_str().map(|name| store.by_name(name)).transpose();
+                let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
+                let image = image.ok_or_else(|| Miss::ImageNotFound(name.clone()))?;
+                // Whoever names an image means its interpreter, also if it cannot be used.
+                self.interpreter = interpreter_of(&image.record.executable)?;
+                self.wanted(run, &python_env, &python_path, cwd).take(&store, &image)?
+            }
+            None => self.wanted(run, &python_env, &python_path, cwd).choose(&store)?,
+        };
+        self.start(run, store, &chosen, environment, caller, cwd)
+    }
+
+    fn wanted<'a>(
+        &'a self,
+        run: &'a Run,
+        python_env: &'a PythonEnv,
+        python_path: &'a [PathBuf],
+        cwd: &'a Path,
+    ) -> Wanted<'a> {
+        Wanted { run, interpreter: &self.interpreter, python_env, python_path, cwd }
+    }
+
+    fn start(
+        &self,
+        run: &Run,
+        store: RunStore,
+        chosen: &Chosen,
+        environment: Vec<(OsString, OsString)>,
+        caller: &Caller,
+        cwd: &Path,
+    ) -> Result<ExitStatus, Miss> {
+        let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
+        let packs = chosen
+            .manifest
+            .packs
+            .iter()
+            .map(|pack| {
+                let path = store.pack_path(&pack.id).into_os_string().into_string();
+                path.map(|path| PackFile { path, size: pack.bytes })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
+        let images = store.image_dir(&chosen.id);
+        let request = request(self, run, chosen.source.form, environment, caller, cwd)
+            .map_err(|error| Miss::Unrestorable(error.to_string()))?;
+        let parked =
+            Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+        let child = crate::engine::criu::start(&criu, &parked, &request).map_err(|not_started| {
+            match not_started {
+                NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
+                NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
+                NotStarted::Criu(_) | NotStarted::Io(_) => {
+                    Miss::CriuFailed(not_started.to_string())
+                }
+            }
+        })?;
+        // The program runs. From here on nothing is a miss.
+        drop(request);
+        self.log.hit(&chosen.name);
+        store.note_use(&chosen.id);
+        drop(store);
+        match supervise::wait(child) {
+            Ok(status) => Ok(status),
+            Err(error) => {
+                eprintln!("error: cannot wait for the program: {error}");
+                std::process::exit(1)
+            }
+        }
+    }
+}
+
+/// The interpreter of an image that was named.
+fn interpreter_of(executable: &str) -> Result<Interpreter, Miss> {
+    let invoked = PathBuf::from(executable);
+    let real = invoked.canonicalize().map_err(|_| Miss::InterpreterChanged(invoked.clone()))?;
+    Ok(Interpreter { invoked, real, origin: Origin::Named, environment: Vec::new() })
+}
+
+/// The directories of `PYTHONPATH`, where it counts.
+fn python_path(run: &Run, cwd: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
+    let list = environment.iter().find(|(name, _)| name == "PYTHONPATH");
+    match list {
+        Some((_, list)) if !run.flags.ignores_environment() => {
+            std::env::split_paths(list).map(|path| cwd.join(path)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn request(
+    launch: &Launch<'_>,
+    run: &Run,
+    form: Form,
+    environment: Vec<(OsString, OsString)>,
+    caller: &Caller,
+    cwd: &Path,
+) -> std::io::Result<Request> {
+    let kind = match form {
+        Form::Command => Kind::Command,
+        Form::Module => Kind::Module,
+        Form::File => Kind::Script,
+        Form::Stdin => Kind::Stdin,
+        Form::Archive => Kind::Directory,
+    };
+    let text = match &run.program {
+        Program::Command(text) | Program::Module(text) => text.clone(),
+        Program::Script(path) => path.into(),
+        Program::Stdin { .. } => OsString::new(),
+    };
+    let invoked = launch.interpreter.invoked.clone().into_os_string();
+    Ok(Request {
+        kind,
+        text,
+        argv: run.argv(),
+        orig_argv: std::iter::once(invoked).chain(launch.line.python.iter().cloned()).collect(),
+        environment,
+        cwd: cwd.to_owned(),
+        umask: caller.umask,
+        ignored_signals: caller.ignored_signals,
+        blocked_signals: caller.blocked_signals,
+        nice: caller.nice,
+        limits: caller.limits.clone(),
+        personality: caller.personality,
+        descriptors: caller::inherited_descriptors()?,
+    })
+}
+
+/// Whether Python, given no program, would prompt: on a terminal, and on a closed standard
+/// input, where it has rules of its own.
+fn stdin_is_interactive(closed: Closed) -> bool {
+    use std::io::IsTerminal as _;
+    closed[0] || std::io::stdin().is_terminal()
+}
+
+/// Becomes the interpreter; returns only if that fails.
+fn plain(executable: &Path, arguments: &[OsString], changes: &[(OsString, OsString)]) -> i32 {
+    let c_string = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
+    let program = c_string(executable.as_os_str().to_owned());
+    let argv: Vec<CString> = std::iter::once(program.clone())
+        .chain(arguments.iter().cloned().map(c_string))
+        .collect();
+    let environment: Vec<CString> = with_changes(std::env::vars_os(), changes)
+        .into_iter()
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            c_string(name)
+        })
+        .collect();
+    let Err(error) = nix::unistd::execve(&program, &argv, &environment);
+    eprintln!("error: cannot execute {}: {error}", executable.display());
+    if error == nix::Error::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
+}
+
+/// What `PYIMG_LOG` asks for: one line on standard error for hits, for misses, for both.
+#[derive(Debug, Clone, Copy)]
+struct Log {
+    hits: bool,
+    misses: bool,
+}
+
+impl Log {
+    fn of_environment() -> Self {
+        let value = std::env::var_os("PYIMG_LOG");
+        let is = |word: &str| value.as_deref() == Some(OsStr::new(word));
+        Self { hits: is("hit") || is("debug"), misses: is("miss") || is("debug") }
+    }
+
+    fn hit(self, image: &str) {
+        if self.hits {
+            eprintln!("pyrun: hit: {image}");
+        }
+    }
+
+    fn miss(self, miss: &Miss) {
+        if self.misses {
+            eprintln!("pyrun: miss: {miss}");
+        }
+    }
+}

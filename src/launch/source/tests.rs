@@ -1,0 +1,156 @@
+use super::*;
+use crate::launch::command_line::CommandLine;
+use std::ffi::OsString;
+use std::fs;
+
+/// A current directory with files, and a place where modules are installed.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let place = Self { directory: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(place.at("cwd")).unwrap();
+        for (name, text) in files {
+            fs::create_dir_all(place.at(name).parent().unwrap()).unwrap();
+            fs::write(place.at(name), text).unwrap();
+        }
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join(name)
+    }
+
+    fn look(&self, line: &[&str]) -> Result<Source, Miss> {
+        let line = CommandLine::parse(line.iter().map(OsString::from), || false).unwrap();
+        Source::of(&line.run.unwrap(), &self.at("cwd"), &[self.at("installed")])
+    }
+
+    fn imports(&self, line: &[&str]) -> Vec<String> {
+        let source = self.look(line).expect("Python could run it");
+        source.imports.expect("a known program").into_iter().collect()
+    }
+
+    fn first_path(&self, line: &[&str]) -> Option<PathBuf> {
+        self.look(line).expect("Python could run it").first_path
+    }
+}
+
+#[test]
+fn forms_and_first_paths() {
+    let place = Place::new(&[
+        ("cwd/x.py", ""),
+        ("elsewhere/real.py", ""),
+        ("cwd/dir/__main__.py", "import inside"),
+        ("cwd/empty/other.py", ""),
+    ]);
+    std::os::unix::fs::symlink("../elsewhere/real.py", place.at("cwd/link.py")).unwrap();
+    let cwd = Some(place.at("cwd"));
+    assert_eq!(place.look(&["-c", ""]).unwrap().form, Form::Command);
+    assert_eq!(place.first_path(&["-c", ""]), cwd);
+    assert_eq!(place.first_path(&["-m", "x"]), cwd);
+    assert_eq!(place.first_path(&["-I", "-c", ""]), None);
+    assert_eq!(place.first_path(&["-P", "x.py"]), None);
+    assert_eq!(place.look(&["x.py"]).unwrap().form, Form::File);
+    assert_eq!(place.first_path(&["x.py"]), cwd);
+    assert_eq!(place.first_path(&["link.py"]), Some(place.at("elsewhere")));
+    assert_eq!(place.look(&["dir"]).unwrap().form, Form::Archive);
+    assert_eq!(place.first_path(&["-I", "dir"]), Some(place.at("cwd/dir")));
+    assert_eq!(place.imports(&["dir"]), ["inside"]);
+    let miss = |name| place.look(&[name]).unwrap_err().to_string();
+    assert_eq!(miss("empty"), "empty has no __main__ module");
+    assert_eq!(miss("none.py"), "cannot open none.py: No such file or directory (os error 2)");
+}
+
+#[test]
+fn zip_files_and_byte_code_are_not_known() {
+    let place = Place::new(&[("cwd/short", "PK"), ("cwd/x.pyc", "import a")]);
+    let mut zip = b"#!/usr/bin/env pyrun\nPK\x03\x04 and so on PK\x05\x06".to_vec();
+    zip.extend([0; 16]);
+    fs::write(place.at("cwd/app"), &zip).unwrap();
+    zip.extend(b"\x05\0hello");
+    zip.extend([b' '; 60]);
+    fs::write(place.at("cwd/commented"), &zip).unwrap();
+    fs::write(place.at("cwd/code"), b"\xa7\r\r\n\0\0\0\0").unwrap();
+    for (name, form) in [
+        ("app", Form::Archive),
+        ("commented", Form::Archive),
+        ("code", Form::File),
+        ("x.pyc", Form::File),
+    ] {
+        let source = place.look(&[name]).unwrap();
+        assert_eq!((source.form, source.imports), (form, None), "{name}");
+    }
+    assert_eq!(place.look(&["short"]).unwrap().form, Form::File);
+}
+
+#[test]
+fn a_pipe_is_not_read() {
+    let place = Place::new(&[]);
+    nix::unistd::mkfifo(&place.at("cwd/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let source = place.look(&["fifo"]).unwrap();
+    assert_eq!((source.form, source.imports), (Form::File, None));
+}
+
+#[test]
+fn modules_beside_the_program_are_followed() {
+    let place = Place::new(&[
+        ("cwd/x.py", "import helper, package.part, numpy"),
+        ("cwd/helper.py", "import json\nimport x"),
+        ("cwd/package/__init__.py", "from . import base"),
+        ("cwd/package/base.py", "from .deep.er import thing"),
+        ("cwd/package/part.py", "import re\nfrom .. import beyond"),
+        ("cwd/package/unused.py", "import unused"),
+        ("cwd/package/deep/er.py", "import ast"),
+        ("installed/numpy/__init__.py", "import ctypes"),
+    ]);
+    let wanted = ["ast", "helper", "json", "numpy", "package", "re", "x"];
+    assert_eq!(place.imports(&["x.py"]), wanted);
+    assert_eq!(
+        place.imports(&["-c", "import helper"]),
+        ["helper", "json", "numpy", "package", "re", "x", "ast"]
+            .map(String::from)
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(place.imports(&["-I", "x.py"]), ["helper", "numpy", "package"]);
+}
+
+#[test]
+fn modules_run_by_name() {
+    let place = Place::new(&[
+        ("installed/tool/__init__.py", "import base64"),
+        ("installed/tool/__main__.py", "from tool.cli import main"),
+        ("installed/tool/cli.py", "import click"),
+        ("installed/click/__init__.py", "import gettext"),
+        ("installed/single.py", "import click"),
+        ("cwd/local/__main__.py", "import beside"),
+        ("cwd/beside.py", "import re"),
+        ("cwd/single.py", "import own"),
+    ]);
+    assert_eq!(place.imports(&["-m", "tool"]), ["base64", "click", "tool"]);
+    assert_eq!(place.imports(&["-m", "tool.cli"]), ["base64", "click", "tool"]);
+    assert_eq!(place.imports(&["-m", "local"]), ["beside", "local", "re"]);
+    assert_eq!(place.imports(&["-m", "single"]), ["own", "single"]);
+    assert_eq!(place.imports(&["-I", "-m", "single"]), ["click", "single"]);
+    assert_eq!(place.imports(&["-m", "nowhere.at.all"]), ["nowhere"]);
+    assert_eq!(place.look(&["-m", "tool"]).unwrap().form, Form::Module);
+}
+
+#[test]
+fn reading_is_bounded() {
+    let modules: Vec<_> = (0..100).map(|n| format!("cwd/m{n}.py")).collect();
+    let text: String = (0..100).map(|n| format!("import m{n}\n")).collect();
+    let place = Place::new(&[("cwd/x.py", &text)]);
+    for module in &modules {
+        fs::write(place.at(module), "import found").unwrap();
+    }
+    assert_eq!(place.imports(&["x.py"]).len(), 101);
+    fs::write(place.at("cwd/x.py"), format!("import m1\n{}\nimport late", "#".repeat(MAX_BYTES)))
+        .unwrap();
+    assert_eq!(place.imports(&["x.py"]), ["m1"]);
+}

@@ -1,0 +1,93 @@
+//! What an image says of itself: its manifest.
+//!
+//! Written once, when the image is built, and read at every run; the store keeps
+//! it and does not look into it. `store-layout.md` lists the fields.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::mapping::Summary;
+use crate::key::evidence::Evidence;
+use crate::key::recipe::Recipe;
+
+/// The manifest of an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What was preloaded.
+    pub recipe: Recipe,
+    /// The interpreter.
+    pub python: Python,
+    /// Version of the CRIU that made the dump.
+    pub criu: String,
+    /// The parked process.
+    pub process: Process,
+    /// Top-level modules that the image holds, each with the directory that it came
+    /// from; none for what is built in.
+    pub modules: BTreeMap<String, Option<PathBuf>>,
+    /// `sys.path` behind its first entry, which each run has for itself.
+    pub search_path: Vec<PathBuf>,
+    /// How long the recipe took, in nanoseconds: what a hit saves.
+    pub import_ns: u64,
+    /// How the memory comes back.
+    pub memory: Memory,
+    /// What the imports depended on.
+    pub evidence: Evidence,
+}
+
+/// The interpreter of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Python {
+    /// Such as `3.11.7`.
+    pub version: String,
+    /// As it is started: `argv[0]`.
+    pub executable: PathBuf,
+    /// The binary behind it.
+    pub real: PathBuf,
+    /// What the names of its extension modules end with.
+    pub suffixes: Vec<String>,
+}
+
+/// A parked process, as CRIU dumped it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its threads, the main thread first.
+    pub threads: Vec<Thread>,
+    /// Inode of the socket on which it waits to be woken.
+    pub socket: u32,
+}
+
+/// A thread of a parked process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Its id at the dump.
+    pub id: u32,
+    /// Where the C library keeps that id: the address given to `set_tid_address(2)`.
+    pub id_address: u64,
+}
+
+/// How the memory of an image comes back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Pages mapped from packs.
+    pub mapped_pages: u64,
+    /// Pages copied at every restore.
+    pub copied_pages: u64,
+    /// Mappings of the restored process.
+    pub mappings: u64,
+    /// The allocator because of which private memory is copied, and where it was found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub zeroing_allocator: Option<String>,
+}
+
+impl From<Summary> for Memory {
+    fn from(summary: Summary) -> Self {
+        Self {
+            mapped_pages: summary.mapped_pages,
+            copied_pages: summary.copied_pages,
+            mappings: summary.mappings,
+            zeroing_allocator: summary.zeroing_allocator,
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Which pages of an image are in the store already.
+//!
+//! The rule: a stretch of pages that lies in a pack in the same order is used
+//! in place if it has at least [`LONG`] pages, because shorter pieces map slowly
+//! (64 / 16 / 4 / 1 pages per piece restore in 7.4 / 7.8 / 11.2 / 29 ms), or if
+//! it makes up all that is left of its run and so costs no further piece. What
+//! is in shorter stretches is stored again, knowingly.
+//!
+//! As only long stretches are looked for, not every page needs to be found: the
+//! first page of each run that was stored, and every 16th after it, is an
+//! anchor (or the next one there that is not zeroes). Wherever 16 pages lie in a
+//! row in a pack, one of them is an anchor. So the table to search has 16 times
+//! fewer entries, which makes it cheap enough to live in the packs and be read
+//! anew for each build.
+//!
+//! Zeroes: 16 pages of them in a row, or a run that holds nothing else, are not
+//! stored at all. Fewer are holes in the pack.
+//!
+//! Pure: hashes in, pieces out. Reading packs is the caller's, through a
+//! function.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+
+use super::ids::PageHash;
+use super::pages;
+
+/// From this many pages on, a stretch is worth a piece of its own.
+pub(super) const LONG: usize = 16;
+
+/// A page that lies in more places than this is looked for in the newest only.
+const MOST_PLACES: usize = 16;
+
+/// New pages are committed to slots once so many wait, so that later pages of
+/// the same run can be found equal to them.
+const MOST_WAITING: usize = 512;
+
+/// What becomes of some consecutive pages of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// They are zeroes, and not stored.
+    Zero { pages: usize },
+    /// They lie in a pack, from this slot on; `None` is the new pack.
+    Known { pack: Option<usize>, slot: u32, pages: usize },
+    /// They are to be written to the new pack, from this slot on.
+    New { slot: u32, pages: usize },
+}
+
+/// The hashes of one pack.
+#[derive(Debug)]
+enum Hashes {
+    /// Not read yet.
+    Unread,
+    /// All of them, by slot.
+    Read(Vec<PageHash>),
+    /// They could not be read, so nothing of the pack is used.
+    Unusable,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    pack: u32,
+    slot: u32,
+    /// The place that was known before for the same prefix, or `u32::MAX`.
+    next: u32,
+}
+
+/// The prefixes are hashes already.
+#[derive(Debug, Default)]
+struct Prefix(u64);
+
+impl Hasher for Prefix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+    fn write_u64(&mut self, prefix: u64) {
+        self.0 = prefix;
+    }
+}
+
+/// All pages that can be found, and the new ones.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// By pack number, in the order they were added.
+    packs: Vec<Hashes>,
+    places: Vec<Place>,
+    newest: HashMap<u64, u32, BuildHasherDefault<Prefix>>,
+    /// The new pack.
+    new: Vec<PageHash>,
+    new_anchors: Vec<u32>,
+}
+
+/// The number that stands for the new pack among the places.
+const NEW: u32 = u32::MAX;
+
+impl Known {
+    /// Adds a pack by its anchors (slot, prefix); its number is how many were
+    /// added before.
+    pub fn add_pack(&mut self, anchors: &[(u32, u64)]) {
+        let pack = self.packs.len() as u32;
+        self.packs.push(Hashes::Unread);
+        self.newest.reserve(anchors.len());
+        anchors.iter().for_each(|(slot, prefix)| self.add_place(*prefix, pack, *slot));
+    }
+
+    fn add_place(&mut self, prefix: u64, pack: u32, slot: u32) {
+        let this = self.places.len() as u32;
+        let next = self.newest.insert(prefix, this).unwrap_or(u32::MAX);
+        self.places.push(Place { pack, slot, next });
+    }
+
+    /// The new pack's hashes and anchors.
+    pub fn new_pack(&self) -> (&[PageHash], &[u32]) {
+        (&self.new, &self.new_anchors)
+    }
+
+    /// Decides about one run of consecutive pages. `read` gives the hashes of a
+    /// pack by number, and is asked once per pack that may be used.
+    pub fn place(
+        &mut self,
+        run: &[PageHash],
+        mut read: impl FnMut(usize) -> Option<Vec<PageHash>>,
+    ) -> Vec<Piece> {
+        let zero = pages::zero_hash();
+        let mut pieces = Vec::new();
+        // Pages from `waiting` to `at` are new, as far as is known yet.
+        let (mut waiting, mut at) = (0, 0);
+        while at < run.len() {
+            let zeroes = run[at..].iter().take_while(|hash| **hash == zero).count();
+            if zeroes >= LONG || zeroes == run.len() {
+                self.store(&run[waiting..at], &mut pieces);
+                pieces.push(Piece::Zero { pages: zeroes });
+                at += zeroes;
+                waiting = at;
+                continue;
+            }
+            if zeroes == 0
+                && let Some((found, piece)) = self.longest(run, waiting, at, &mut read)
+                && (found.len() >= LONG || found == (waiting..run.len()))
+            {
+                self.store(&run[waiting..found.start], &mut pieces);
+                pieces.push(piece);
+                at = found.end;
+                waiting = at;
+                continue;
+            }
+            at += zeroes.max(1);
+            if at - waiting >= MOST_WAITING {
+                // The last ones may yet turn out to begin a known stretch.
+                let sure = at - LONG;
+                self.store(&run[waiting..sure], &mut pieces);
+                waiting = sure;
+            }
+        }
+        self.store(&run[waiting..], &mut pieces);
+        pieces
+    }
+
+    /// Gives new pages their slots.
+    fn store(&mut self, run: &[PageHash], pieces: &mut Vec<Piece>) {
+        if run.is_empty() {
+            return;
+        }
+        let zero = pages::zero_hash();
+        let first = self.new.len() as u32;
+        self.new.extend_from_slice(run);
+        for (slot, stretch) in (first..).step_by(LONG).zip(run.chunks(LONG)) {
+            // Zeroes are everywhere, and never the reason to look at a pack.
+            if let Some(skip) = stretch.iter().position(|hash| *hash != zero) {
+                let slot = slot + skip as u32;
+                self.new_anchors.push(slot);
+                self.add_place(stretch[skip].prefix(), NEW, slot);
+            }
+        }
+        pieces.push(Piece::New { slot: first, pages: run.len() });
+    }
+
+    /// The longest known stretch through page `at` of the run that begins at
+    /// `from` or later: where it lies in the run, and where in the store.
+    fn longest(
+        &mut self,
+        run: &[PageHash],
+        from: usize,
+        at: usize,
+        read: &mut impl FnMut(usize) -> Option<Vec<PageHash>>,
+    ) -> Option<(Range<usize>, Piece)> {
+        let mut best: Option<(Range<usize>, Place)> = None;
+        let mut next = *self.newest.get(&run[at].prefix())?;
+        for _ in 0..MOST_PLACES {
+            let Some(&place) = self.places.get(next as usize) else { break };
+            next = place.next;
+            let hashes = match place.pack {
+                NEW => &self.new,
+                pack => hashes_of(&mut self.packs, pack as usize, read),
+            };
+            let slot = place.slot as usize;
+            if hashes.get(slot) != Some(&run[at]) {
+                continue;
+            }
+            let same = |(a, b): &(&PageHash, &PageHash)| a == b;
+            let after = run[at..].iter().zip(&hashes[slot..]).take_while(same).count();
+            let (before_run, before) = (run[from..at].iter().rev(), hashes[..slot].iter().rev());
+            let before = before_run.zip(before).take_while(same).count();
+            let found = at - before..at + after;
+            if best.as_ref().is_none_or(|(best, _)| found.len() > best.len()) {
+                best = Some((found, Place { slot: (slot - before) as u32, ..place }));
+            }
+        }
+        best.map(|(found, place)| {
+            let pages = found.len();
+            let pack = (place.pack != NEW).then_some(place.pack as usize);
+            (found, Piece::Known { pack, slot: place.slot, pages })
+        })
+    }
+}
+
+fn hashes_of<'a>(
+    packs: &'a mut [Hashes],
+    number: usize,
+    read: &mut impl FnMut(usize) -> Option<Vec<PageHash>>,
+) -> &'a [PageHash] {
+    let pack = &mut packs[number];
+    if let Hashes::Unread = pack {
+        *pack = read(number).map_or(Hashes::Unusable, Hashes::Read);
+    }
+    match pack {
+        Hashes::Read(hashes) => hashes,
+        Hashes::Unread | Hashes::Unusable => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash of a page that is told from others by `number`; 0 is zeroes.
+    fn hash(number: u32) -> PageHash {
+        match number {
+            0 => pages::zero_hash(),
+            _ => blake3::hash(&number.to_le_bytes()).into(),
+        }
+    }
+
+    fn run(numbers: impl IntoIterator<Item = u32>) -> Vec<PageHash> {
+        numbers.into_iter().map(hash).collect()
+    }
+
+    /// What is known when just this run has been stored.
+    fn stored(numbers: impl IntoIterator<Item = u32>) -> (Known, Vec<PageHash>) {
+        let mut first = Known::default();
+        let pages = run(numbers);
+        first.place(&pages, |_| None);
+        let (hashes, anchors) = first.new_pack();
+        let anchors: Vec<_> =
+            anchors.iter().map(|slot| (*slot, hashes[*slot as usize].prefix())).collect();
+        let mut known = Known::default();
+        known.add_pack(&anchors);
+        (known, hashes.to_vec())
+    }
+
+    fn place(known: &mut Known, pack: &[PageHash], numbers: Vec<u32>) -> Vec<Piece> {
+        known.place(&run(numbers), |_| Some(pack.to_vec()))
+    }
+
+    fn known(slot: u32, pages: usize) -> Piece {
+        Piece::Known { pack: Some(0), slot, pages }
+    }
+
+    #[test]
+    fn the_same_run_again_is_one_piece() {
+        for length in [1, 5, 16, 100, 3000] {
+            let (mut table, pack) = stored(1..=length);
+            let pieces = place(&mut table, &pack, (1..=length).collect());
+            assert_eq!(pieces, [known(0, length as usize)]);
+        }
+    }
+
+    #[test]
+    fn any_sixteen_pages_in_a_row_are_found() {
+        let (_, pack) = stored(1..=100);
+        for start in 1..=84 {
+            let (mut table, _) = stored(1..=100);
+            let other = 1000..1003;
+            let numbers = other.clone().chain(start..start + 16).chain(other).collect();
+            let pieces = place(&mut table, &pack, numbers);
+            let new = |slot| Piece::New { slot, pages: 3 };
+            assert_eq!(pieces, [new(0), known(start - 1, 16), new(3)], "from {start}");
+        }
+    }
+
+    #[test]
+    fn fifteen_in_a_row_are_stored_again() {
+        let (mut table, pack) = stored(1..=100);
+        let numbers = [999].into_iter().chain(1..=15).chain([998]).collect();
+        assert_eq!(place(&mut table, &pack, numbers), [Piece::New { slot: 0, pages: 17 }]);
+    }
+
+    #[test]
+    fn a_short_rest_is_used_where_it_costs_no_piece() {
+        let (mut table, pack) = stored((1..=40).chain(50..=90));
+        // After the first stretch nothing but three known pages is left.
+        let pieces = place(&mut table, &pack, (1..=20).chain(50..=52).collect());
+        assert_eq!(pieces, [known(0, 20), known(40, 3)]);
+    }
+
+    #[test]
+    fn many_zeroes_are_not_stored_and_few_are() {
+        let (mut table, pack) = stored([1]);
+        let zero = |pages| Piece::Zero { pages };
+        let new = |slot, pages| Piece::New { slot, pages };
+        let mut test = |numbers: &[u32]| place(&mut table, &pack, numbers.to_vec());
+        assert_eq!(test(&[0; 3]), [zero(3)]);
+        assert_eq!(test(&[0; 16]), [zero(16)]);
+        assert_eq!(test(&[&[7][..], &[0; 16], &[8]].concat()), [new(0, 1), zero(16), new(1, 1)]);
+        assert_eq!(test(&[&[9][..], &[0; 15], &[10]].concat()), [new(2, 17)]);
+        assert_eq!(test(&[]), []);
+    }
+
+    #[test]
+    fn a_run_that_begins_with_zeroes_is_found_again() {
+        let numbers = [0, 0, 0, 5, 6];
+        let (mut table, pack) = stored(numbers);
+        assert_eq!(place(&mut table, &pack, numbers.to_vec()), [known(0, 5)]);
+    }
+
+    #[test]
+    fn new_pages_are_found_by_later_ones() {
+        let mut table = Known::default();
+        let none = |_| None;
+        assert_eq!(table.place(&run(1..=20), none), [Piece::New { slot: 0, pages: 20 }]);
+        let again = Piece::Known { pack: None, slot: 2, pages: 18 };
+        assert_eq!(table.place(&run(3..=20), none), [again]);
+        // Within one run too, once enough pages lie between.
+        let long: Vec<_> = (100..1200).chain(100..1200).collect();
+        let pieces = table.place(&run(long), none);
+        let stored: usize = pieces.iter().map(new_pages).sum();
+        assert_eq!(stored, 1100);
+    }
+
+    fn new_pages(piece: &Piece) -> usize {
+        match piece {
+            Piece::New { pages, .. } => *pages,
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn the_longest_of_several_places_is_taken() {
+        let (mut table, pack) = stored((1..=16).chain(500..=520).chain(1..=64).chain(600..=610));
+        let pieces = place(&mut table, &pack, (1..=64).collect());
+        assert_eq!(pieces, [known(37, 64)]);
+    }
+
+    #[test]
+    fn hints_are_not_believed() {
+        let (mut table, _) = stored(1..=20);
+        // The pack turns out to hold other pages, or cannot be read at all.
+        let other = run(101..=120);
+        assert_eq!(
+            place(&mut table, &other, (1..=20).collect()).iter().map(new_pages).sum::<usize>(),
+            20
+        );
+        let (mut table, _) = stored(1..=20);
+        let mut asked = 0;
+        let unreadable = |_| {
+            asked += 1;
+            None
+        };
+        assert_eq!(table.place(&run(1..=20), unreadable), [Piece::New { slot: 0, pages: 20 }]);
+        assert_eq!(asked, 1);
+    }
+}

@@ -1,0 +1,286 @@
+//! The rows of the index: images, their packs, and hashes of interpreters.
+//!
+//! Only SQL, no files. Who calls the changing functions holds the locks and
+//! has a transaction.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+
+use super::failure::sql;
+use super::ids::{Digest, ImageId, ImageKey, PackId};
+use super::pack::PackInfo;
+use super::pages::PAGE;
+use super::record::{Candidate, CandidateQuery, Image, ImageRecord};
+use crate::error::{Error, Result};
+
+const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
+     executable, real_executable, interpreter, kernel, glibc, cpu, flags, python_env, recipe, \
+     modules, import_ns";
+
+/// The index of the store at `root`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Images<'a> {
+    pub index: &'a Connection,
+    pub root: &'a Path,
+}
+
+impl Images<'_> {
+    /// The images for which a condition holds, the oldest first; their use is
+    /// not in the index and left at none.
+    fn select(&self, condition: &str, values: &[&dyn ToSql]) -> Result<Vec<Image>> {
+        let query = format!("SELECT {COLUMNS} FROM images {condition} ORDER BY created_ns, number");
+        self.rows(&query, values, image)
+    }
+
+    fn rows<T>(
+        &self,
+        query: &str,
+        values: &[&dyn ToSql],
+        read: impl FnMut(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows =
+            || self.index.prepare_cached(query)?.query_map(values, read)?.collect::<Result<_, _>>();
+        rows().map_err(sql(self.root))
+    }
+
+    /// All images.
+    pub fn all(&self) -> Result<Vec<Image>> {
+        self.select("", &[])
+    }
+
+    /// The image with this key.
+    pub fn by_key(&self, key: &ImageKey) -> Result<Option<Image>> {
+        Ok(self.select("WHERE key = ?", &[key.as_bytes()])?.pop())
+    }
+
+    /// The image with exactly this name.
+    pub fn by_name(&self, name: &str) -> Result<Option<Image>> {
+        Ok(self.select("WHERE name = ?", &[&name])?.pop())
+    }
+
+    /// The images whose key begins with these hex digits.
+    pub fn by_prefix(&self, digits: &str) -> Result<Vec<Image>> {
+        let digits = digits.to_ascii_uppercase();
+        self.select("WHERE substr(hex(key), 1, length(?1)) = ?1", &[&digits])
+    }
+
+    /// The images that fit what a run needs, the newest first.
+    pub fn candidates(&self, wanted: &CandidateQuery) -> Result<Vec<Candidate>> {
+        let query = "SELECT id, key, name, interpreter, modules, import_ns FROM images \
+             WHERE executable = ?1 AND flags = ?2 AND python_env = ?3 AND kernel = ?4 \
+               AND glibc = ?5 AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
+             ORDER BY created_ns DESC, number DESC";
+        let CandidateQuery { executable, interpreter, kernel, glibc, cpu, flags, python_env } =
+            wanted;
+        let interpreter = interpreter.map(Digest::as_bytes);
+        self.rows(
+            query,
+            &[executable, flags, python_env, kernel, glibc, cpu, &interpreter],
+            |row| {
+                Ok(Candidate {
+                    id: ImageId::new(row.get(0)?),
+                    key: ImageKey::new(row.get(1)?),
+                    name: row.get(2)?,
+                    interpreter: Digest::new(row.get(3)?),
+                    modules: lines(row.get_ref(4)?.as_str()?),
+                    import_ns: row.get(5)?,
+                })
+            },
+        )
+    }
+
+    /// All packs, the oldest first.
+    pub fn packs(&self) -> Result<Vec<PackInfo>> {
+        self.rows("SELECT id, pages, bytes, modified_ns FROM packs ORDER BY number", &[], |row| {
+            Ok(PackInfo {
+                id: PackId::new(row.get(0)?),
+                pages: row.get(1)?,
+                bytes: row.get(2)?,
+                modified_ns: row.get(3)?,
+            })
+        })
+    }
+
+    /// Adds an image that uses these packs, which lie in the store. Its name and
+    /// key must be free.
+    pub fn insert(&self, image: &Image, packs: &[PackInfo]) -> Result<()> {
+        let record = &image.record;
+        let insert = || {
+            let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 20].join(", "));
+            self.index.execute(
+                &query,
+                params![
+                    image.id.as_bytes(),
+                    image.created_ns,
+                    image.page_bytes / PAGE as u64,
+                    image.new_bytes / PAGE as u64,
+                    image.file_bytes,
+                    image.pinned,
+                    record.key.as_bytes(),
+                    record.name,
+                    record.python,
+                    record.executable,
+                    record.real_executable,
+                    record.interpreter.as_bytes(),
+                    record.kernel,
+                    record.glibc,
+                    record.cpu,
+                    record.flags,
+                    record.python_env,
+                    record.recipe,
+                    record.modules.join("\n"),
+                    record.import_ns,
+                ],
+            )?;
+            let number = self.index.last_insert_rowid();
+            for pack in packs {
+                self.index.execute(
+                    "INSERT OR IGNORE INTO packs (id, pages, bytes, modified_ns) \
+                     VALUES (?, ?, ?, ?)",
+                    params![pack.id.as_bytes(), pack.pages, pack.bytes, pack.modified_ns],
+                )?;
+                self.index.execute(
+                    "INSERT OR IGNORE INTO image_packs (image, pack) \
+                     SELECT ?, number FROM packs WHERE id = ?",
+                    params![number, pack.id.as_bytes()],
+                )?;
+            }
+            Ok(())
+        };
+        insert().map_err(sql(self.root))
+    }
+
+    /// Takes an image out; false if there is none with this key.
+    pub fn delete(&self, key: &ImageKey) -> Result<bool> {
+        let deleted = self.index.execute("DELETE FROM images WHERE key = ?", [key.as_bytes()]);
+        Ok(deleted.map_err(sql(self.root))? > 0)
+    }
+
+    /// Takes out the packs that no image uses.
+    pub fn delete_unused_packs(&self) -> Result<()> {
+        let unused = "DELETE FROM packs WHERE number NOT IN (SELECT pack FROM image_packs)";
+        self.index.execute(unused, ()).map_err(sql(self.root))?;
+        Ok(())
+    }
+
+    /// Pins or unpins; false if there is no image with this key.
+    pub fn set_pinned(&self, key: &ImageKey, pinned: bool) -> Result<bool> {
+        let query = "UPDATE images SET pinned = ? WHERE key = ?";
+        let changed = self.index.execute(query, params![pinned, key.as_bytes()]);
+        Ok(changed.map_err(sql(self.root))? > 0)
+    }
+
+    /// The remembered hash of a file, if the file is still in that state.
+    pub fn interpreter(&self, path: &str, state: &FileState) -> Result<Option<Digest>> {
+        let query = "SELECT hash FROM interpreters WHERE path = ? AND device = ? AND inode = ? \
+             AND size = ? AND mtime_ns = ? AND ctime_ns = ?";
+        let [device, inode, size] = state.numbers();
+        let values = params![path, device, inode, size, state.mtime_ns, state.ctime_ns];
+        let hash =
+            || self.index.prepare_cached(query)?.query_row(values, |row| row.get(0)).optional();
+        Ok(hash().map_err(sql(self.root))?.map(Digest::new))
+    }
+
+    /// Remembers the hash of a file in this state.
+    pub fn set_interpreter(&self, path: &str, state: &FileState, hash: &Digest) -> Result<()> {
+        let query = "INSERT OR REPLACE INTO interpreters VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let [device, inode, size] = state.numbers();
+        let values =
+            params![path, device, inode, size, state.mtime_ns, state.ctime_ns, hash.as_bytes()];
+        self.index.execute(query, values).map_err(sql(self.root))?;
+        Ok(())
+    }
+}
+
+/// What tells that a file has not changed since it was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content was last written, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When anything about it was last changed, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+impl FileState {
+    /// The state that `stat` tells.
+    pub fn of(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let ns =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
+        }
+    }
+
+    /// SQLite's integers have a sign; only equality matters.
+    fn numbers(&self) -> [i64; 3] {
+        [self.device, self.inode, self.size].map(u64::cast_signed)
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn image(row: &Row) -> rusqlite::Result<Image> {
+    Ok(Image {
+        id: ImageId::new(row.get(0)?),
+        created_ns: row.get(1)?,
+        page_bytes: row.get::<_, u64>(2)? * PAGE as u64,
+        new_bytes: row.get::<_, u64>(3)? * PAGE as u64,
+        file_bytes: row.get(4)?,
+        pinned: row.get(5)?,
+        hits: 0,
+        last_used_ns: None,
+        record: ImageRecord {
+            key: ImageKey::new(row.get(6)?),
+            name: row.get(7)?,
+            python: row.get(8)?,
+            executable: row.get(9)?,
+            real_executable: row.get(10)?,
+            interpreter: Digest::new(row.get(11)?),
+            kernel: row.get(12)?,
+            glibc: row.get(13)?,
+            cpu: row.get(14)?,
+            flags: row.get(15)?,
+            python_env: row.get(16)?,
+            recipe: row.get(17)?,
+            modules: lines(row.get_ref(18)?.as_str()?),
+            import_ns: row.get(19)?,
+        },
+    })
+}
+
+/// The one image that a person means by a name or the first digits of a key.
+pub(super) fn find(images: &Images, wanted: &str) -> Result<Image> {
+    if let Some(image) = images.by_name(wanted)? {
+        return Ok(image);
+    }
+    let is_prefix = wanted.len() >= 4 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut found = if is_prefix { images.by_prefix(wanted)? } else { Vec::new() };
+    match (found.pop(), found.is_empty()) {
+        (Some(image), true) => Ok(image),
+        (None, _) => Err(Error::failed(format!("there is no image {wanted:?}"))
+            .hint("`pyimg ls` lists the images")),
+        (Some(last), false) => {
+            found.push(last);
+            let names: Vec<_> = found
+                .iter()
+                .map(|image| format!("{} ({})", image.record.name, image.record.key))
+                .collect();
+            Err(Error::failed(format!("{wanted:?} begins the keys of {}", names.join(" and ")))
+                .hint("give the name, or more digits"))
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Where everything in a store lies: `store-layout.md` as paths.
+//!
+//! No other module puts a path of the store together. Nothing here touches the
+//! file system.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::ids::{ImageId, PackId};
+use crate::error::{Error, Result};
+
+/// The entries of a store's own directory. A directory that holds anything
+/// else, and no index, is not a store and is left alone.
+pub(super) const ENTRIES: [&str; 8] = [
+    "index.sqlite",
+    "index.sqlite-journal",
+    "changes.lock",
+    "runs.lock",
+    "secret",
+    "packs",
+    "images",
+    "tmp",
+];
+
+/// The name of an image's manifest in its directory.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// The name of the file in an image's directory that grows by a byte per use.
+pub(super) const USES: &str = "uses";
+
+const PACK_SUFFIX: &str = ".pack";
+
+/// The store's directory: `$PYIMG_DIR`, else `$XDG_CACHE_HOME/pyimg`, else
+/// `~/.cache/pyimg`. An error if none of the three variables is set.
+pub fn default_dir() -> Result<PathBuf> {
+    dir_from(|name| std::env::var_os(name))
+}
+
+fn dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = set("PYIMG_DIR") {
+        return std::path::absolute(&dir).map_err(|error| {
+            Error::environment(format!("cannot tell where PYIMG_DIR ({}) is", dir.display()))
+                .because(error)
+        });
+    }
+    // The XDG specification: a relative path there is to be ignored.
+    if let Some(cache) = set("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()) {
+        return Ok(cache.join("pyimg"));
+    }
+    match set("HOME").filter(|home| home.is_absolute()) {
+        Some(home) => Ok(home.join(".cache/pyimg")),
+        None => Err(Error::environment("cannot tell where the store is: HOME is not set")
+            .hint("set PYIMG_DIR to a directory of your own")),
+    }
+}
+
+/// The paths of one store.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub fn new(root: &Path) -> Self {
+        // Paths of packs go into images, so they must not depend on where we are.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index.sqlite")
+    }
+
+    pub fn changes_lock(&self) -> PathBuf {
+        self.root.join("changes.lock")
+    }
+
+    pub fn runs_lock(&self) -> PathBuf {
+        self.root.join("runs.lock")
+    }
+
+    pub fn secret(&self) -> PathBuf {
+        self.root.join("secret")
+    }
+
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    pub fn pack(&self, id: &PackId) -> PathBuf {
+        self.packs().join(format!("{id:#}{PACK_SUFFIX}"))
+    }
+
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub fn image(&self, id: &ImageId) -> PathBuf {
+        self.images().join(id.hex())
+    }
+
+    pub fn manifest(&self, id: &ImageId) -> PathBuf {
+        self.image(id).join(MANIFEST)
+    }
+
+    pub fn uses(&self, id: &ImageId) -> PathBuf {
+        self.image(id).join(USES)
+    }
+}
+
+/// The pack whose file has this name.
+pub(super) fn pack_of(file_name: &str) -> Option<PackId> {
+    file_name.strip_suffix(PACK_SUFFIX)?.parse().ok()
+}
+
+/// Whether `name` may be a file of an image: it names something right inside
+/// the image's directory and nothing that the store keeps there itself.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && name.bytes().all(plain)
+        && name != MANIFEST
+        && name != USES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir(variables: &[(&str, &str)]) -> Result<PathBuf> {
+        dir_from(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_decides() {
+        let all = [("PYIMG_DIR", "/s"), ("XDG_CACHE_HOME", "/c"), ("HOME", "/h")];
+        assert_eq!(dir(&all).unwrap(), Path::new("/s"));
+        assert_eq!(dir(&all[1..]).unwrap(), Path::new("/c/pyimg"));
+        assert_eq!(dir(&all[2..]).unwrap(), Path::new("/h/.cache/pyimg"));
+        let odd = [("PYIMG_DIR", ""), ("XDG_CACHE_HOME", "cache"), ("HOME", "/h")];
+        assert_eq!(dir(&odd).unwrap(), Path::new("/h/.cache/pyimg"));
+        assert!(dir(&[("PYIMG_DIR", "s")]).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn no_home_is_an_error_that_says_what_to_set() {
+        let error = dir(&[]).unwrap_err();
+        assert_eq!(error.to_string(), "cannot tell where the store is: HOME is not set");
+        assert_eq!(error.hint_text(), Some("set PYIMG_DIR to a directory of your own"));
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn names_of_files_cannot_lead_out() {
+        for good in ["core-12.img", "pages-1.img", "a", "files.img", "libstdc++"] {
+            assert!(is_file_name(good), "{good}");
+        }
+        let long = "a".repeat(129);
+        for bad in
+            ["", ".", "..", ".x", "a/b", "/a", "a\0", "ä", "manifest.json", "uses", &long, "a b"]
+        {
+            assert!(!is_file_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pack_is_known_by_its_file_name() {
+        let id = PackId::new([3; 32]);
+        let path = Layout::new(Path::new("/s")).pack(&id);
+        assert_eq!(pack_of(path.file_name().unwrap().to_str().unwrap()), Some(id));
+        assert_eq!(pack_of(&id.hex()), None);
+        assert_eq!(pack_of("x.pack"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The two locks of a store, both `flock`s and so gone with their holder.
+//!
+//! `changes.lock` is held by those who change the store: shared by builds that
+//! store pages, exclusively by what creates, migrates or removes. Who holds it
+//! shared may rely on every pack that the index knows.
+//!
+//! `runs.lock` is held, shared, by those who restore, from before they choose an
+//! image until it is mapped. They never wait: who wants to delete files takes
+//! the images out of the index first, then replaces the lock file by a new one
+//! and waits for the holders of the old one. Everybody who comes later locks the
+//! new file and cannot find those images any more. (A plain exclusive lock could
+//! be kept waiting for ever by overlapping runs, and would make runs wait.)
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::access;
+use super::failure::Doing;
+use super::layout::Layout;
+use crate::error::{Error, Result};
+
+/// How long a change waits for another change; removing is quick, and so is
+/// storing an image, so longer means that somebody is stopped.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: Flock<File>,
+}
+
+/// Waits for the right to add to the store.
+pub(super) fn add(layout: &Layout) -> Result<Lock> {
+    change(layout, FlockArg::LockSharedNonblock, PATIENCE)
+}
+
+/// Waits so long for the right to change anything in the store.
+pub(super) fn alter(layout: &Layout, patience: Duration) -> Result<Lock> {
+    change(layout, FlockArg::LockExclusiveNonblock, patience)
+}
+
+fn change(layout: &Layout, how: FlockArg, patience: Duration) -> Result<Lock> {
+    let path = layout.changes_lock();
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.doing("open", &path)?;
+    match wait(file, how, patience).doing("lock", &path)? {
+        Some(lock) => Ok(lock),
+        None => Err(Error::failed(format!(
+            "the store {} is being changed by another process",
+            layout.root().display()
+        ))
+        .hint("wait for the other pyimg, or look for one that is stopped")),
+    }
+}
+
+/// `flock` has no time limit of its own, so this asks again every millisecond.
+fn wait(mut file: File, how: FlockArg, patience: Duration) -> nix::Result<Option<Lock>> {
+    let start = Instant::now();
+    loop {
+        match Flock::lock(file, how) {
+            Ok(held) => return Ok(Some(Lock { _held: held })),
+            Err((_, errno)) if errno != Errno::EWOULDBLOCK => return Err(errno),
+            Err(_) if start.elapsed() >= patience => return Ok(None),
+            Err((again, _)) => file = again,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Announces a run. Works on a read-only file system too.
+pub(super) fn run(layout: &Layout) -> Result<Lock> {
+    let path = layout.runs_lock();
+    // Several generations in a row can only be missed if as many removals end
+    // in these microseconds.
+    for _ in 0..100 {
+        let file = File::open(&path).doing("open", &path)?;
+        let held = match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(held) => held,
+            // Only a file that was replaced is ever locked exclusively.
+            Err((_, Errno::EWOULDBLOCK)) => continue,
+            Err((_, errno)) => return Err(errno).doing("lock", &path),
+        };
+        if held.metadata().doing("read", &path)?.nlink() > 0 {
+            return Ok(Lock { _held: held });
+        }
+    }
+    Err(Error::failed(format!("cannot lock {}: it changes all the time", path.display())))
+}
+
+/// Puts a new runs lock in place, for a new store or instead of the present one.
+pub(super) fn renew_runs(layout: &Layout) -> Result<()> {
+    let (path, new) = (layout.runs_lock(), layout.temporary().join("runs.lock"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).doing("remove", &new);
+        }
+        _ => {}
+    }
+    access::private_file(&new)?;
+    fs::rename(&new, &path).doing("create", &path)
+}
+
+/// Waits until nobody restores any more what the index no longer knows; false
+/// if somebody still does after `patience`. The caller holds the change lock
+/// exclusively and has committed.
+pub(super) fn outlast_runs(layout: &Layout, patience: Duration) -> Result<bool> {
+    let path = layout.runs_lock();
+    // Open for writing: NFS turns flock into a record lock, which asks for it.
+    let old = match OpenOptions::new().read(true).write(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        opened => Some(opened.doing("open", &path)?),
+    };
+    renew_runs(layout)?;
+    match old {
+        None => Ok(true),
+        Some(old) => {
+            let waited = wait(old, FlockArg::LockExclusiveNonblock, patience);
+            Ok(waited.doing("lock", Path::new(&path))?.is_some())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        access::private_dir(&layout.temporary()).unwrap();
+        renew_runs(&layout).unwrap();
+        (dir, layout)
+    }
+
+    #[test]
+    fn builds_share_and_removals_do_not() {
+        let (_dir, layout) = layout();
+        let (one, two) = (add(&layout).unwrap(), add(&layout).unwrap());
+        assert!(alter(&layout, Duration::ZERO).is_err());
+        drop((one, two));
+        let alone = alter(&layout, Duration::ZERO).unwrap();
+        let error = change(&layout, FlockArg::LockSharedNonblock, Duration::ZERO).unwrap_err();
+        assert!(error.to_string().ends_with("is being changed by another process"), "{error}");
+        drop(alone);
+        add(&layout).unwrap();
+    }
+
+    #[test]
+    fn a_removal_outlasts_old_runs_and_ignores_new_ones() {
+        let (_dir, layout) = layout();
+        let old = run(&layout).unwrap();
+        assert!(!outlast_runs(&layout, Duration::from_millis(5)).unwrap());
+        let new = run(&layout).unwrap();
+        drop(old);
+        // `new` holds the file that is replaced now.
+        assert!(!outlast_runs(&layout, Duration::from_millis(5)).unwrap());
+        let newest = run(&layout).unwrap();
+        drop((new, newest));
+        assert!(outlast_runs(&layout, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn a_removal_goes_on_as_soon_as_the_run_ends() {
+        let (_dir, layout) = layout();
+        let running = run(&layout).unwrap();
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| outlast_runs(&layout, Duration::from_secs(60)));
+            std::thread::sleep(Duration::from_millis(20));
+            drop(running);
+            assert!(removal.join().unwrap().unwrap());
+        });
+    }
+
+    #[test]
+    fn runs_and_removals_at_once_never_fail() {
+        let (_dir, layout) = layout();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|_| drop(run(&layout).unwrap())));
+            }
+            (0..200).for_each(|_| drop(outlast_runs(&layout, Duration::from_secs(5)).unwrap()));
+        });
+    }
+}

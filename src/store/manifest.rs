@@ -1,0 +1,214 @@
+//! The manifest of an image: which pages stand where, which packs and files
+//! hold it, and what the builder has to say to a run.
+//!
+//! It is JSON, `images/ID/manifest.json`, and its blake3 is the ID. Loading it
+//! checks everything that can be checked without reading pages, so that what
+//! was truncated, replaced or put there by somebody else is found before it is
+//! mapped. Reading the pages themselves is not for a run, and not done here.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::access;
+use super::failure::Doing;
+use super::ids::{Digest, ImageId};
+use super::layout::{self, Layout};
+use super::pack::{self, PackInfo};
+use super::record::ImageRecord;
+use crate::error::{Error, Result};
+
+const FORMAT: u32 = 1;
+
+/// A manifest of `import numpy, pandas` takes some hundred KB.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Some consecutive pages of an image, and where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Wire", into = "Wire")]
+pub struct Extent {
+    /// Where the first page stands in memory, in bytes.
+    pub address: u64,
+    /// How many there are.
+    pub pages: u64,
+    /// What they are.
+    pub source: Source,
+}
+
+/// Where the pages of an extent come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// They are zeroes and lie nowhere.
+    Zero,
+    /// They lie in a pack.
+    Pack {
+        /// Its number in the list of packs that comes with the extents.
+        pack: u32,
+        /// The slot of the first page; see [`pack::offset_of`].
+        first_page: u64,
+    },
+}
+
+/// `[address, pages, pack or null, first page]`
+type Wire = (u64, u64, Option<u32>, u64);
+
+impl From<Wire> for Extent {
+    fn from((address, pages, pack, first_page): Wire) -> Self {
+        let source = pack.map_or(Source::Zero, |pack| Source::Pack { pack, first_page });
+        Self { address, pages, source }
+    }
+}
+
+impl From<Extent> for Wire {
+    fn from(extent: Extent) -> Self {
+        match extent.source {
+            Source::Zero => (extent.address, extent.pages, None, 0),
+            Source::Pack { pack, first_page } => {
+                (extent.address, extent.pages, Some(pack), first_page)
+            }
+        }
+    }
+}
+
+/// A file in the directory of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Its name there.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The hash of its content.
+    pub blake3: Digest,
+}
+
+/// What is known about one image; `T` is the builder's part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest<T> {
+    /// The version of this format.
+    pub format: u32,
+    /// What is in the index too.
+    pub record: ImageRecord,
+    /// When the image was stored, in nanoseconds since 1970.
+    pub created_ns: i64,
+    /// How many pages were new to the store then.
+    pub new_pages: u64,
+    /// The packs that hold its pages, as [`Source::Pack`] counts them.
+    pub packs: Vec<PackInfo>,
+    /// All its pages.
+    pub extents: Vec<Extent>,
+    /// All its files but the manifest.
+    pub files: Vec<FileInfo>,
+    /// What the builder left for the run.
+    pub content: T,
+}
+
+impl<T> Manifest<T> {
+    /// A manifest of the current format.
+    pub(super) fn new(record: ImageRecord, created_ns: i64, content: T) -> Self {
+        let (packs, extents, files) = (Vec::new(), Vec::new(), Vec::new());
+        let (format, new_pages) = (FORMAT, 0);
+        Self { format, record, created_ns, new_pages, packs, extents, files, content }
+    }
+
+    /// The bytes of memory that the image holds.
+    pub fn page_bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.pages * super::PAGE as u64).sum()
+    }
+
+    /// The bytes of its files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl<T: Serialize> Manifest<T> {
+    /// The text and the id of the image that it makes.
+    pub(super) fn to_bytes(&self) -> Result<(Vec<u8>, ImageId)> {
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| Error::failed("cannot write the manifest as JSON").because(error))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(Error::failed(format!(
+                "the manifest would have {} bytes, more than {MAX_BYTES}",
+                bytes.len()
+            )));
+        }
+        let id = blake3::hash(&bytes).into();
+        Ok((bytes, id))
+    }
+}
+
+/// Reads a manifest and checks all that it names: see the module.
+pub(super) fn load<T: DeserializeOwned>(layout: &Layout, id: &ImageId) -> Result<Manifest<T>> {
+    for dir in [layout.images(), layout.packs(), layout.image(id)] {
+        access::check(&dir, &fs::metadata(&dir).doing("read", &dir)?)?;
+    }
+    let path = layout.manifest(id);
+    let size = access::trusted_file(&path)?.len();
+    if size > MAX_BYTES {
+        return Err(damaged(&path, format_args!("it has {size} bytes")));
+    }
+    let mut bytes = Vec::with_capacity(size as usize + 1);
+    let file = fs::File::open(&path).doing("read", &path)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).doing("read", &path)?;
+    if ImageId::from(blake3::hash(&bytes)) != *id {
+        return Err(damaged(&path, "it was changed"));
+    }
+    let manifest = parse(&path, &bytes)?;
+    check(layout, id, &path, &manifest)?;
+    Ok(manifest)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Manifest<T>> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    match serde_json::from_slice::<Manifest<T>>(bytes) {
+        Ok(manifest) if manifest.format == FORMAT => Ok(manifest),
+        result => Err(match (serde_json::from_slice::<Version>(bytes), result) {
+            (Ok(Version { format }), _) if format != FORMAT => Error::failed(format!(
+                "{} has format {format}, this pyimg knows format {FORMAT}",
+                path.display()
+            )),
+            (_, Err(error)) => damaged(path, error),
+            (_, Ok(_)) => damaged(path, "it has no format"),
+        }),
+    }
+}
+
+fn check<T>(layout: &Layout, id: &ImageId, path: &Path, manifest: &Manifest<T>) -> Result<()> {
+    for info in &manifest.packs {
+        let path = layout.pack(&info.id);
+        let found = access::trusted_file(&path)?;
+        let same = found.len() == info.bytes && pack::modified_ns(&found) == info.modified_ns;
+        if !same {
+            return Err(Error::failed(format!("the pack {} was changed", path.display())));
+        }
+    }
+    for extent in &manifest.extents {
+        let Source::Pack { pack, first_page } = extent.source else { continue };
+        let end = first_page.checked_add(extent.pages);
+        let held = manifest.packs.get(pack as usize).map(|pack| pack.pages);
+        if end.is_none_or(|end| held.is_none_or(|held| end > held)) {
+            return Err(damaged(path, "an extent is not in its pack"));
+        }
+    }
+    for file in &manifest.files {
+        if !layout::is_file_name(&file.name) {
+            return Err(damaged(path, format_args!("it names a file {:?}", file.name)));
+        }
+        let path = layout.image(id).join(&file.name);
+        if access::trusted_file(&path)?.len() != file.bytes {
+            return Err(Error::failed(format!("the file {} was changed", path.display())));
+        }
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::failed(format!("the manifest {} is damaged: {reason}", path.display()))
+        .hint("remove the image with `pyimg rm` and build it again")
+}

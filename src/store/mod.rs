@@ -1,0 +1,51 @@
+//! The store: images on disk, deduplicated by page.
+//!
+//! `store-layout.md` says to the byte what lies where, in which order it is
+//! written, and why a crash does no harm. In short: pages lie in immutable
+//! packs, named by content; an image is a directory with a manifest, named by
+//! its content too; a SQLite index says which images there are. It is a cache:
+//! the whole directory may be deleted at any time.
+//!
+//! - to store: [`Store::open`], [`Store::begin`], [`Ingest::add_run`] for each
+//!   run of pages, [`Ingest::seal`], [`Sealed::add_file`], [`Sealed::commit`];
+//! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
+//!   [`Reader::note_use`];
+//! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`].
+//!
+//! The store knows nothing of CRIU or Python. It starts no thread but for
+//! hashing, and keeps none.
+
+mod access;
+mod commit;
+mod dedup;
+mod durable;
+mod failure;
+mod ids;
+mod images;
+mod index;
+mod ingest;
+mod layout;
+mod lock;
+mod manifest;
+mod open;
+mod pack;
+mod pages;
+mod reader;
+mod record;
+mod remove;
+#[cfg(test)]
+mod tests;
+
+pub use commit::Sealed;
+pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
+pub use images::FileState;
+pub use index::FORMAT;
+pub use ingest::Ingest;
+pub use layout::default_dir;
+pub use manifest::{Extent, FileInfo, Manifest, Source};
+pub use open::Store;
+pub use pack::{PackInfo, offset_of};
+pub use pages::PAGE;
+pub use reader::{Reader, RunStore};
+pub use record::{Candidate, CandidateQuery, Image, ImageRecord, check_name};
+pub use remove::Freed;

@@ -1,0 +1,147 @@
+//! Opening a store for change: making it where none is, and refusing what is
+//! none.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::failure::{Doing, damaged};
+use super::ids::{Digest, ImageKey};
+use super::images::FileState;
+use super::index::{self, State};
+use super::layout::{self, Layout};
+use super::reader::{Reader, not_a_directory};
+use super::{access, durable, lock};
+use crate::error::{Error, Result};
+
+/// A store that may be changed. Everything that reads is in [`Reader`].
+#[derive(Debug)]
+pub struct Store {
+    reader: Reader,
+}
+
+impl std::ops::Deref for Store {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, makes it if there is none, and brings an older
+    /// one to the current format. Several processes may do so at once.
+    ///
+    /// A store that can only be read is opened too; changing it then fails.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let layout = Layout::new(dir);
+        let dir = layout.root();
+        let found = match fs::metadata(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_dir(dir)?;
+                fs::metadata(dir)
+            }
+            found => found,
+        };
+        let found = found.doing("read", dir)?;
+        if !found.is_dir() {
+            return Err(not_a_directory(dir));
+        }
+        access::check(dir, &found)?;
+        let index = match layout.index().exists() {
+            true => Some(index::open(&layout)?),
+            false => None,
+        };
+        let index = match index {
+            Some((index, State::Current)) => index,
+            _ => make(&layout)?,
+        };
+        Ok(Self { reader: Reader { layout, index } })
+    }
+
+    /// A random secret, the same for the life of the store.
+    pub fn secret(&self) -> Result<[u8; 32]> {
+        let path = self.layout.secret();
+        access::trusted_file(&path)?;
+        let bytes = fs::read(&path).doing("read", &path)?;
+        let wrong = || damaged(self.dir(), format_args!("its secret has {} bytes", bytes.len()));
+        bytes.as_slice().try_into().map_err(|_| wrong())
+    }
+
+    /// Pins an image, so that cleaning up leaves it alone, or unpins it; false if
+    /// there is none with this key.
+    pub fn set_pinned(&self, key: &ImageKey, pinned: bool) -> Result<bool> {
+        index::change(&self.index, self.dir(), |_| self.rows().set_pinned(key, pinned))
+    }
+
+    /// Remembers the hash of a big file in this state.
+    pub fn set_interpreter_hash(&self, path: &str, state: &FileState, hash: &Digest) -> Result<()> {
+        index::change(&self.index, self.dir(), |_| self.rows().set_interpreter(path, state, hash))
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).doing("create", parent)?;
+    }
+    access::private_dir(dir)
+}
+
+/// Makes what is missing of a store, or migrates it, alone.
+fn make(layout: &Layout) -> Result<rusqlite::Connection> {
+    let dir = layout.root();
+    if !layout.index().exists() {
+        refuse_foreign(layout)?;
+    }
+    let _lock = lock::alter(layout, lock::PATIENCE)?;
+    access::make_private(dir).doing("change the mode of", dir)?;
+    for inner in [layout.packs(), layout.images(), layout.temporary()] {
+        access::private_dir(&inner)?;
+    }
+    if !layout.secret().exists() {
+        let new = layout.temporary().join("secret");
+        let _ = fs::remove_file(&new);
+        durable::write(&new, &random()?, 0)?;
+        durable::put(&new, dir, &layout.secret())?;
+    }
+    if !layout.runs_lock().exists() {
+        lock::renew_runs(layout)?;
+    }
+    let (mut index, state) = index::open(layout)?;
+    if state == State::Empty {
+        let mut images = fs::read_dir(layout.images()).doing("read", &layout.images())?;
+        if images.next().is_some() {
+            return Err(damaged(dir, "its index is empty, but there are images"));
+        }
+        access::make_private_file(&layout.index()).doing("change the mode of", &layout.index())?;
+    }
+    index::migrate(&mut index, dir, state)?;
+    durable::sync_dir(dir)?;
+    Ok(index)
+}
+
+/// A directory full of other things is nobody's store: the mistake is in
+/// PYIMG_DIR.
+fn refuse_foreign(layout: &Layout) -> Result<()> {
+    let dir = layout.root();
+    for entry in fs::read_dir(dir).doing("read", dir)? {
+        let name = entry.doing("read", dir)?.file_name();
+        // The root of a file system of its own has a lost+found.
+        if name != "lost+found" && !layout::ENTRIES.iter().any(|own| name == *own) {
+            return Err(Error::environment(format!(
+                "{} is not a store of pyimg: it holds {}",
+                dir.display(),
+                name.display()
+            ))
+            .hint("set PYIMG_DIR to an empty or a new directory"));
+        }
+    }
+    Ok(())
+}
+
+fn random() -> Result<[u8; 32]> {
+    let (path, mut bytes) = (Path::new("/dev/urandom"), [0; 32]);
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.doing("read", path)?;
+    Ok(bytes)
+}

@@ -1,0 +1,354 @@
+//! A pack: an immutable file of pages that can be mapped in place.
+//!
+//! ```text
+//! offset 0                    one page of header: magic, version, counts
+//! offset 4096 * (1 + slot)    the page in that slot; a page of zeroes is a hole
+//! after the last page         32 bytes per page: its blake3
+//! after these                 4 bytes per anchor: its slot, ascending
+//! after these                 8 bytes per anchor: the first 8 of its page's hash
+//! ```
+//! All numbers are little-endian. The id of a pack is the blake3 of the page
+//! hashes and the anchor slots, so whoever holds the id can tell whether both
+//! are right, and by them whether the pages are.
+//!
+//! Anchors are the slots through which a pack is searched for known pages: see
+//! [`super::dedup`]. The prefixes after them can be read without the hashes,
+//! which are a hundred times as much; they are hints, and nothing is believed
+//! because of them.
+//!
+//! This module knows one file. Which packs there are, it does not know.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::access;
+use super::failure::{Doing, disk_full, is_disk_full};
+use super::ids::{PackId, PageHash};
+use super::pages::{self, PAGE};
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 8] = b"pyimgpak";
+const VERSION: u32 = 1;
+
+/// The version's context for the id, as blake3's `derive_key` wants it.
+const CONTEXT: &str = "pyimg pack of pages, version 1";
+
+/// 64 GiB of pages: far beyond any image, small enough to allocate tables for.
+pub(super) const MAX_PAGES: u64 = 1 << 24;
+
+/// What there is to know about a pack without reading its pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackInfo {
+    /// Its name, by content.
+    pub id: PackId,
+    /// How many pages it holds, those of zeroes included.
+    pub pages: u64,
+    /// The size of its file in bytes; on disk it takes less if it has holes.
+    pub bytes: u64,
+    /// When its file was last written, in nanoseconds since 1970. It never is
+    /// again: another time means that somebody else did.
+    pub modified_ns: i64,
+}
+
+/// Where the page in `slot` begins in the file of its pack, in bytes.
+pub const fn offset_of(slot: u64) -> u64 {
+    (1 + slot) * PAGE as u64
+}
+
+/// A pack that is being written.
+#[derive(Debug)]
+pub(super) struct PackWriter {
+    file: File,
+    path: PathBuf,
+    needed: u64,
+    stored: u64,
+}
+
+impl PackWriter {
+    /// Starts a pack in a new file at `path`; `needed` bytes may come, which is
+    /// only said when the disk is full.
+    pub fn create(path: PathBuf, needed: u64) -> Result<Self> {
+        let file = access::private_file(&path)?;
+        Ok(Self { file, path, needed, stored: 0 })
+    }
+
+    /// Writes whole pages from `slot` on; those of zeroes stay holes.
+    pub fn write(&mut self, slot: u64, hashes: &[PageHash], bytes: &[u8]) -> Result<()> {
+        let zero = pages::zero_hash();
+        let mut at = 0;
+        for run in hashes.chunk_by(|a, b| (*a == zero) == (*b == zero)) {
+            if run[0] != zero {
+                let (from, to) = (at * PAGE, (at + run.len()) * PAGE);
+                self.put(&bytes[from..to], offset_of(slot + at as u64))?;
+                self.stored += run.len() as u64;
+            }
+            at += run.len();
+        }
+        Ok(())
+    }
+
+    /// How many pages have been written, holes not counted.
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Adds the tables and the header and makes everything durable. The file
+    /// stays where it was created.
+    pub fn seal(self, hashes: &[PageHash], anchors: &[u32]) -> Result<(PackInfo, PathBuf)> {
+        let (pages, slots) = (hashes.len() as u64, anchors.len() as u64);
+        let mut tables = Vec::with_capacity(hashes.len() * 32 + anchors.len() * 12);
+        hashes.iter().for_each(|hash| tables.extend_from_slice(hash.as_bytes()));
+        anchors.iter().for_each(|slot| tables.extend_from_slice(&slot.to_le_bytes()));
+        let id = id_of(&tables);
+        for slot in anchors {
+            tables.extend_from_slice(&hashes[*slot as usize].prefix().to_le_bytes());
+        }
+        self.put(&tables, offset_of(pages))?;
+        self.put(&Header { pages, anchors: slots }.to_bytes(), 0)?;
+        self.file.sync_all().or_else(|error| self.failed(error))?;
+        let found = self.file.metadata().doing("read", &self.path)?;
+        let info = PackInfo { id, pages, bytes: found.len(), modified_ns: modified_ns(&found) };
+        Ok((info, self.path))
+    }
+
+    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).or_else(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Result<()> {
+        match is_disk_full(&error) {
+            true => Err(disk_full(&self.path, Some(self.needed)).because(error)),
+            false => Err(error).doing("write", &self.path),
+        }
+    }
+}
+
+fn id_of(tables: &[u8]) -> PackId {
+    blake3::Hasher::new_derive_key(CONTEXT).update(tables).finalize().into()
+}
+
+/// When a file was last written, in nanoseconds since 1970.
+pub(super) fn modified_ns(found: &std::fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    pages: u64,
+    anchors: u64,
+}
+
+impl Header {
+    fn to_bytes(self) -> [u8; PAGE] {
+        let mut page = [0; PAGE];
+        page[..8].copy_from_slice(MAGIC);
+        page[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        page[12..16].copy_from_slice(&(PAGE as u32).to_le_bytes());
+        page[16..24].copy_from_slice(&self.pages.to_le_bytes());
+        page[24..32].copy_from_slice(&self.anchors.to_le_bytes());
+        page
+    }
+
+    /// `size` is the file's: the counts must say the same, so that nothing is
+    /// allocated that the file does not hold.
+    fn parse(bytes: &[u8; 32], size: u64) -> Result<Self, String> {
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or([0; 4]));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or([0; 8]));
+        if &bytes[..8] != MAGIC {
+            return Err("it does not begin like a pack".into());
+        }
+        if u32_at(8) != VERSION {
+            return Err(format!("it has version {}, known is {VERSION}", u32_at(8)));
+        }
+        if u32_at(12) != PAGE as u32 {
+            return Err(format!("its pages have {} bytes", u32_at(12)));
+        }
+        let header = Self { pages: u64_at(16), anchors: u64_at(24) };
+        if header.pages > MAX_PAGES || header.anchors > header.pages {
+            return Err("it has impossible counts".into());
+        }
+        let wanted = offset_of(header.pages) + header.pages * 32 + header.anchors * 12;
+        match wanted == size {
+            true => Ok(header),
+            false => Err(format!("it has {size} bytes and should have {wanted}")),
+        }
+    }
+}
+
+/// A pack as it lies in the store, opened for its tables.
+#[derive(Debug)]
+pub(super) struct PackFile {
+    file: File,
+    path: PathBuf,
+    header: Header,
+    modified_ns: i64,
+}
+
+impl PackFile {
+    /// Opens a pack; what another user may have put there is refused.
+    pub fn open(path: &Path) -> Result<Self> {
+        let found = access::trusted_file(path)?;
+        let (size, modified_ns) = (found.len(), modified_ns(&found));
+        let file = File::open(path).doing("open", path)?;
+        let mut start = [0; 32];
+        if size >= PAGE as u64 {
+            file.read_exact_at(&mut start, 0).doing("read", path)?;
+        }
+        let header = Header::parse(&start, size).map_err(|reason| damaged(path, &reason))?;
+        Ok(Self { file, path: path.to_owned(), header, modified_ns })
+    }
+
+    /// Whether the file is as it was put there.
+    pub fn is(&self, info: &PackInfo) -> bool {
+        self.header.pages == info.pages && self.modified_ns == info.modified_ns
+    }
+
+    /// The anchors: slot, and the first bytes of the hash of the page in it.
+    /// These are hints.
+    pub fn anchors(&self) -> Result<Vec<(u32, u64)>> {
+        let count = self.header.anchors;
+        let bytes = self.read(offset_of(self.header.pages) + self.header.pages * 32, count * 12)?;
+        let (slots, prefixes) = bytes.split_at(count as usize * 4);
+        let slots = slots.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let prefixes = prefixes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        Ok(slots.zip(prefixes).filter(|(slot, _)| u64::from(*slot) < self.header.pages).collect())
+    }
+
+    /// The hashes of all pages, if the pack is the one named `id`.
+    pub fn hashes(&self, id: &PackId) -> Result<Vec<PageHash>> {
+        let pages = self.header.pages;
+        let bytes = self.read(offset_of(pages), pages * 32 + self.header.anchors * 4)?;
+        if id_of(&bytes) != *id {
+            return Err(damaged(&self.path, "its tables are not those that its name stands for"));
+        }
+        let hashes = bytes[..pages as usize * 32].as_chunks::<32>().0;
+        Ok(hashes.iter().map(|hash| PageHash::new(*hash)).collect())
+    }
+
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize];
+        self.file.read_exact_at(&mut bytes, offset).doing("read", &self.path)?;
+        Ok(bytes)
+    }
+}
+
+fn damaged(path: &Path, reason: &str) -> Error {
+    Error::failed(format!("the pack {} is damaged: {reason}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn page(fill: u8) -> [u8; PAGE] {
+        [fill; PAGE]
+    }
+
+    /// A sealed pack of pages filled with these bytes.
+    fn pack(dir: &Path, fills: &[u8]) -> (PackInfo, PathBuf, Vec<PageHash>) {
+        let bytes: Vec<u8> = fills.iter().flat_map(|fill| page(*fill)).collect();
+        let hashes = pages::hash(&bytes);
+        let mut writer = PackWriter::create(dir.join("p"), 0).unwrap();
+        writer.write(0, &hashes, &bytes).unwrap();
+        let stored = fills.iter().filter(|fill| **fill != 0).count() as u64;
+        assert_eq!(writer.stored(), stored);
+        let (info, path) = writer.seal(&hashes, &[0, 2]).unwrap();
+        (info, path, hashes)
+    }
+
+    #[test]
+    fn the_file_is_as_the_specification_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let (info, path, hashes) = pack(dir.path(), &[1, 2, 0, 3]);
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 4096 * 5 + 4 * 32 + 2 * 12);
+        assert_eq!(bytes.len() as u64, info.bytes);
+        assert_eq!(&bytes[..12], b"pyimgpak\x01\0\0\0");
+        assert_eq!(bytes[12..16], 4096_u32.to_le_bytes());
+        assert_eq!(bytes[16..24], 4_u64.to_le_bytes());
+        assert_eq!(bytes[24..32], 2_u64.to_le_bytes());
+        assert!(bytes[32..4096].iter().all(|byte| *byte == 0));
+        for (slot, fill) in [1, 2, 0, 3].into_iter().enumerate() {
+            let at = offset_of(slot as u64) as usize;
+            assert_eq!(bytes[at..at + PAGE], page(fill));
+        }
+        let hash_at = 4096 * 5;
+        assert_eq!(bytes[hash_at..hash_at + 32], *blake3::hash(&page(1)).as_bytes());
+        let slots = hash_at + 4 * 32;
+        assert_eq!(bytes[slots..slots + 8], [0, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(bytes[slots + 8..slots + 16], hashes[0].as_bytes()[..8]);
+        assert_eq!(bytes[slots + 16..], hashes[2].as_bytes()[..8]);
+        let id = blake3::derive_key(CONTEXT, &bytes[hash_at..slots + 8]);
+        assert_eq!(info.id, PackId::new(id));
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn tables_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (info, path, hashes) = pack(dir.path(), &[1, 2, 0, 3]);
+        let pack = PackFile::open(&path).unwrap();
+        assert_eq!(pack.anchors().unwrap(), [(0, hashes[0].prefix()), (2, hashes[2].prefix())]);
+        assert_eq!(pack.hashes(&info.id).unwrap(), hashes);
+    }
+
+    #[test]
+    fn zero_pages_take_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fills = vec![0; 1000];
+        fills[999] = 1;
+        let (_, path, _) = pack(dir.path(), &fills);
+        assert!(path.metadata().unwrap().blocks() * 512 < 200 * 1024);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (info, path, _) = pack(dir.path(), &[1, 2, 3]);
+        let good = std::fs::read(&path).unwrap();
+        let fails = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let opened = PackFile::open(&path).and_then(|pack| pack.hashes(&info.id));
+            let text = opened.unwrap_err().to_string();
+            text.split(" is damaged: ").nth(1).unwrap().to_owned()
+        };
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        assert_eq!(fails(&[]), "it does not begin like a pack");
+        assert_eq!(fails(&with(0, b'P')), "it does not begin like a pack");
+        assert_eq!(fails(&with(8, 9)), "it has version 9, known is 1");
+        assert_eq!(fails(&with(13, 0)), "its pages have 0 bytes");
+        assert_eq!(fails(&with(23, 255)), "it has impossible counts");
+        assert_eq!(fails(&with(24, 4)), "it has impossible counts");
+        assert_eq!(fails(&with(16, 4)), "it has 16504 bytes and should have 20632");
+        assert_eq!(fails(&good[..good.len() - 1]), "it has 16503 bytes and should have 16504");
+        let wrong_hash = fails(&with(4 * 4096, good[4 * 4096] ^ 1));
+        assert_eq!(wrong_hash, "its tables are not those that its name stands for");
+    }
+
+    proptest::proptest! {
+        /// Whatever lies there, opening it neither panics nor allocates more
+        /// than the file is long.
+        #[test]
+        fn any_bytes_are_survived(start in proptest::collection::vec(0_u8.., 0..64)) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("p");
+            let mut bytes = Header { pages: 1, anchors: 1 }.to_bytes().to_vec();
+            bytes.resize(2 * 4096 + 44, 7);
+            bytes[8..8 + start.len().min(24)].copy_from_slice(&start[..start.len().min(24)]);
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(pack) = PackFile::open(&path) {
+                pack.anchors().unwrap();
+                pack.hashes(&PackId::new([0; 32])).unwrap_err();
+            }
+        }
+    }
+}

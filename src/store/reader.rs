@@ -1,0 +1,166 @@
+//! Reading a store: for runs, which must be quick and change nothing, and for
+//! everything that only looks.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde::de::DeserializeOwned;
+
+use super::failure::Doing;
+use super::ids::{Digest, ImageId, ImageKey, PackId};
+use super::images::{self, FileState, Images};
+use super::index::{self, State};
+use super::layout::Layout;
+use super::lock::{self, Lock};
+use super::manifest::{self, Manifest};
+use super::record::{Candidate, CandidateQuery, Image};
+use super::{access, pack};
+use crate::error::{Error, Result};
+
+/// A store, for reading.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) layout: Layout,
+    pub(super) index: Connection,
+}
+
+/// A store, for a run. Until it is dropped nothing that the run may have found
+/// in it is deleted, so it is to be dropped once the image is mapped, and never
+/// kept while the program runs.
+#[derive(Debug)]
+pub struct RunStore {
+    reader: Reader,
+    _lock: Lock,
+}
+
+impl RunStore {
+    /// Opens the store in `dir` for a run; `None` if there is none. Never
+    /// creates or changes anything, and works on a read-only file system.
+    pub fn open(dir: &Path) -> Result<Option<Self>> {
+        let layout = Layout::new(dir);
+        let found = match fs::metadata(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.doing("read", dir)?,
+        };
+        if !found.is_dir() {
+            return Err(not_a_directory(dir));
+        }
+        access::check(dir, &found)?;
+        let index = layout.index();
+        match fs::symlink_metadata(&index) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.doing("read", &index)?,
+        };
+        access::trusted_file(&index)?;
+        let lock = lock::run(&layout)?;
+        match index::open_to_read(&layout)? {
+            (index, State::Current) => {
+                Ok(Some(Self { reader: Reader { layout, index }, _lock: lock }))
+            }
+            (_, State::Empty) => Ok(None),
+            (_, State::Old(version)) => Err(Error::environment(format!(
+                "the store {} still has format {version}, now it is {}",
+                layout.root().display(),
+                index::FORMAT
+            ))
+            .hint("any pyimg command, `pyimg ls` for one, brings it up to date")),
+        }
+    }
+}
+
+impl std::ops::Deref for RunStore {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+pub(super) fn not_a_directory(dir: &Path) -> Error {
+    Error::environment(format!("the store {} is not a directory", dir.display()))
+        .hint("remove what is there, or set PYIMG_DIR to another place")
+}
+
+impl Reader {
+    pub(super) fn rows(&self) -> Images<'_> {
+        Images { index: &self.index, root: self.layout.root() }
+    }
+
+    /// The store's directory, absolute.
+    pub fn dir(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// All images, the oldest first.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let mut images = self.rows().all()?;
+        images.iter_mut().for_each(|image| self.add_use(image));
+        Ok(images)
+    }
+
+    /// The image that a person means: by its name, or by the first digits of its
+    /// key, at least four.
+    pub fn find(&self, name_or_key: &str) -> Result<Image> {
+        images::find(&self.rows(), name_or_key).map(|image| self.with_use(image))
+    }
+
+    /// The image with exactly this name.
+    pub fn by_name(&self, name: &str) -> Result<Option<Image>> {
+        Ok(self.rows().by_name(name)?.map(|image| self.with_use(image)))
+    }
+
+    /// The image with this key.
+    pub fn by_key(&self, key: &ImageKey) -> Result<Option<Image>> {
+        Ok(self.rows().by_key(key)?.map(|image| self.with_use(image)))
+    }
+
+    /// The images that a run may use as far as the index knows, the newest first.
+    pub fn candidates(&self, wanted: &CandidateQuery) -> Result<Vec<Candidate>> {
+        self.rows().candidates(wanted)
+    }
+
+    /// The manifest of an image, with everything it names checked for owner,
+    /// mode, size and, for packs, time of writing. `T` is what the builder left;
+    /// [`serde::de::IgnoredAny`] if it is not wanted.
+    pub fn load_manifest<T: DeserializeOwned>(&self, id: &ImageId) -> Result<Manifest<T>> {
+        manifest::load(&self.layout, id)
+    }
+
+    /// The directory with an image's files.
+    pub fn image_dir(&self, id: &ImageId) -> PathBuf {
+        self.layout.image(id)
+    }
+
+    /// The file of a pack.
+    pub fn pack_path(&self, id: &PackId) -> PathBuf {
+        self.layout.pack(id)
+    }
+
+    /// The remembered hash of a big file, if the file is still in that state.
+    pub fn interpreter_hash(&self, path: &str, state: &FileState) -> Result<Option<Digest>> {
+        self.rows().interpreter(path, state)
+    }
+
+    /// Counts a use of an image. In a store that cannot be written nothing is
+    /// counted, and that is no error.
+    pub fn note_use(&self, id: &ImageId) {
+        let mut options = OpenOptions::new();
+        let uses = options.append(true).create(true).mode(0o600).open(self.layout.uses(id));
+        let _ = uses.and_then(|mut uses| uses.write_all(b"."));
+    }
+
+    fn with_use(&self, mut image: Image) -> Image {
+        self.add_use(&mut image);
+        image
+    }
+
+    fn add_use(&self, image: &mut Image) {
+        if let Ok(uses) = fs::symlink_metadata(self.layout.uses(&image.id)) {
+            image.hits = uses.len();
+            image.last_used_ns = Some(pack::modified_ns(&uses));
+        }
+    }
+}

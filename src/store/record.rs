@@ -1,0 +1,141 @@
+//! What the store remembers about an image: the words that builder, `ls` and
+//! runs exchange with it.
+//!
+//! To the store these are opaque: it compares them for equality and nothing
+//! else. Only names have a rule, because people type them.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Digest, ImageId, ImageKey};
+use crate::error::{Error, Result};
+
+/// What the builder says about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// What makes two builds the same image.
+    pub key: ImageKey,
+    /// What people call it; unique in the store. See [`check_name`].
+    pub name: String,
+    /// The interpreter's version, as a text: `3.11.7`.
+    pub python: String,
+    /// The interpreter as it is invoked: in a virtual environment, the link
+    /// there and not what it points to.
+    pub executable: String,
+    /// The interpreter's real path.
+    pub real_executable: String,
+    /// The blake3 of the interpreter's binary.
+    pub interpreter: Digest,
+    /// The kernel that the image was made under.
+    pub kernel: String,
+    /// The C library that the image was made with.
+    pub glibc: String,
+    /// The processor features that the image relies on.
+    pub cpu: String,
+    /// The interpreter's flags, in one canonical spelling.
+    pub flags: String,
+    /// The variables that Python reads at start, in one canonical spelling.
+    pub python_env: String,
+    /// What was imported, as a person wrote it.
+    pub recipe: String,
+    /// The top-level modules that are loaded; no name holds a line break.
+    pub modules: Vec<String>,
+    /// How long plain Python took to import them, in nanoseconds.
+    pub import_ns: u64,
+}
+
+/// An image in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// This build of it; names its directory.
+    pub id: ImageId,
+    /// What the builder said.
+    #[serde(flatten)]
+    pub record: ImageRecord,
+    /// When it was stored, in nanoseconds since 1970.
+    pub created_ns: i64,
+    /// The bytes of memory it holds, zeroes included.
+    pub page_bytes: u64,
+    /// The bytes of pages that were new to the store when it was stored.
+    pub new_bytes: u64,
+    /// The bytes of its own files (all but the packs).
+    pub file_bytes: u64,
+    /// Whether cleaning up leaves it alone.
+    pub pinned: bool,
+    /// How many runs began from it.
+    pub hits: u64,
+    /// When the last of them began, in nanoseconds since 1970.
+    pub last_used_ns: Option<i64>,
+}
+
+/// What a run needs: images that fit all of it are candidates.
+#[derive(Debug, Clone, Copy)]
+pub struct CandidateQuery<'a> {
+    /// The interpreter, as [`ImageRecord::executable`].
+    pub executable: &'a str,
+    /// The hash of its binary, if it is known already.
+    pub interpreter: Option<&'a Digest>,
+    /// As [`ImageRecord::kernel`].
+    pub kernel: &'a str,
+    /// As [`ImageRecord::glibc`].
+    pub glibc: &'a str,
+    /// As [`ImageRecord::cpu`].
+    pub cpu: &'a str,
+    /// As [`ImageRecord::flags`].
+    pub flags: &'a str,
+    /// As [`ImageRecord::python_env`].
+    pub python_env: &'a str,
+}
+
+/// An image that a run may use, if its evidence still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its manifest is asked for by this.
+    pub id: ImageId,
+    /// Its key.
+    pub key: ImageKey,
+    /// Its name.
+    pub name: String,
+    /// The hash of the interpreter it was made by.
+    pub interpreter: Digest,
+    /// The top-level modules it has loaded.
+    pub modules: Vec<String>,
+    /// How long importing them takes without it, in nanoseconds.
+    pub import_ns: u64,
+}
+
+/// Refuses names that could not be typed, or would be taken for an option.
+pub fn check_name(name: &str) -> Result<()> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > 200 {
+        "it is longer than 200 bytes"
+    } else if name.starts_with('-') {
+        "it begins with a dash"
+    } else if name.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
+        "it holds a blank, a slash or a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("an image cannot be called {name:?}: {reason}"))
+        .hint("letters, digits and -._+ make good names"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_be_typed() {
+        for good in ["data", "python311-typing-re", "Größe", "a.b+c_d"] {
+            check_name(good).unwrap();
+        }
+        let said = |name: &str| check_name(name).unwrap_err().to_string();
+        assert_eq!(said(""), "an image cannot be called \"\": it is empty");
+        assert_eq!(said("-x"), "an image cannot be called \"-x\": it begins with a dash");
+        for bad in ["a b", "a/b", "a\n", "\u{7f}"] {
+            assert!(said(bad).ends_with("it holds a blank, a slash or a control character"));
+        }
+        assert!(said(&"n".repeat(201)).ends_with("it is longer than 200 bytes"));
+        assert_eq!(check_name("").unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,234 @@
+//! The few system calls that neither the standard library nor `nix` offers safely.
+//!
+//! Each function is as small as the call that it wraps, and safe to call from
+//! anywhere it says. Nothing here knows what the project does.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr, c_int};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Points standard error at `/dev/null` until it is dropped.
+#[derive(Debug)]
+pub struct SilencedStderr {
+    saved: OwnedFd,
+}
+
+impl SilencedStderr {
+    /// Silences standard error.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: F_DUPFD_CLOEXEC on a number; a closed descriptor is an error, not harm.
+        let saved = unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 3) };
+        if saved < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+        let saved = unsafe { OwnedFd::from_raw_fd(saved) };
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+        replace(null.as_raw_fd(), 2)?;
+        Ok(Self { saved })
+    }
+}
+
+impl Drop for SilencedStderr {
+    fn drop(&mut self) {
+        let _ = replace(self.saved.as_raw_fd(), 2);
+    }
+}
+
+fn replace(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: dup2 replaces descriptor `to` in one step; the callers pass only standard
+    // error, which no object of Rust's library owns.
+    if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a descriptor number is open, and if so whether it survives `exec`.
+pub fn survives_exec(descriptor: RawFd) -> Option<bool> {
+    // SAFETY: F_GETFD only reads the descriptor's flags; any number may be asked for.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+    (flags >= 0).then_some(flags & libc::FD_CLOEXEC == 0)
+}
+
+/// Marks every descriptor but the standard ones close-on-exec, so that what is started
+/// inherits none that it was not given.
+///
+/// # Errors
+/// When the kernel (before Linux 5.11) does not know how.
+pub fn keep_descriptors_from_children() -> io::Result<()> {
+    // SAFETY: no descriptor is closed, only a flag is set on those that are open.
+    let status = unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as c_int) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Duplicates a descriptor that was inherited from the caller, close-on-exec.
+///
+/// # Errors
+/// When the number is not open, or descriptors run out.
+pub fn duplicate_inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC makes a new descriptor; the given one is not touched.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Sets an environment variable of this process.
+///
+/// To be called while the process has one thread, as `setenv(3)` demands.
+pub fn set_environment(name: &str, value: &OsStr) {
+    debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);
+    // SAFETY: there is no other thread that could read the environment meanwhile.
+    unsafe { std::env::set_var(name, value) }
+}
+
+/// Starts and reaps a child that does nothing, and returns the pid that it had.
+///
+/// The kernel hands out pids in a cycle, so the pid stays free for a long while: a
+/// process restored right afterwards can be given it.
+///
+/// # Errors
+/// When no process can be started.
+pub fn burn_pid() -> io::Result<u32> {
+    // SAFETY: the raw system call behaves as fork. The child makes one system call,
+    // `exit_group`, and touches no memory, so that locks held by other threads and
+    // library state do not matter.
+    unsafe {
+        let pid = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
+        if pid == 0 {
+            libc::syscall(libc::SYS_exit_group, 0);
+        }
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let pid = pid as libc::pid_t;
+        while libc::waitpid(pid, std::ptr::null_mut(), 0) < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        Ok(pid as u32)
+    }
+}
+
+/// The version of the C library that this process runs on, such as `2.36`.
+pub fn glibc_version() -> String {
+    // SAFETY: the function takes nothing and returns a static string.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    version.to_string_lossy().into_owned()
+}
+
+/// The process's nice value.
+pub fn nice() -> i32 {
+    // SAFETY: getpriority only reads; -1 may be a value and is taken for one.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// Sets the disposition of a signal to the default or to "ignore".
+///
+/// # Errors
+/// When the number is not that of a signal that can be changed.
+pub fn set_disposition(signal: c_int, ignore: bool) -> io::Result<()> {
+    let handler = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither of the two dispositions runs code of ours.
+    if unsafe { libc::signal(signal, handler) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Whether a signal is ignored.
+pub fn is_ignored(signal: c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with a null new action the call only fills in `action`, which is read only
+    // where it says that it did.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Receives one message from a socket, with the descriptors that come with it.
+///
+/// Returns an empty message when the other end is closed. Descriptors are
+/// close-on-exec.
+///
+/// # Errors
+/// When nothing can be received.
+pub fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+    let mut bytes = vec![0; 64 * 1024];
+    let mut space = nix::cmsg_space!([RawFd; 4]);
+    let mut buffers = [io::IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            // SAFETY: the kernel has just installed these descriptors for us; nobody else
+            // knows of them.
+            descriptors.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let length = message.bytes;
+    bytes.truncate(length);
+    Ok((bytes, descriptors))
+}
+
+/// The soft and hard resource limits, in the order of the `RLIMIT_*` numbers.
+///
+/// # Errors
+/// When the kernel knows fewer limits than Linux has had since 2.6.
+pub fn resource_limits() -> io::Result<Vec<(u64, u64)>> {
+    /// `RLIM_NLIMITS` of `asm-generic/resource.h`.
+    const LIMITS: u32 = 16;
+    (0..LIMITS)
+        .map(|resource| {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: `limit` is a valid place for the answer.
+            if unsafe { libc::getrlimit(resource, &mut limit) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok((limit.rlim_cur, limit.rlim_max))
+        })
+        .collect()
+}
+
+/// What the processor can do, as numbers that only serve to be compared: they are the same
+/// on every core of a machine.
+#[cfg(target_arch = "x86_64")]
+pub fn processor_features() -> Vec<u32> {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+
+    // SAFETY: every x86-64 processor has the instruction; leaves beyond the highest are
+    // not asked for.
+    #[allow(unused_unsafe, reason = "safe functions from Rust 1.94 on")]
+    unsafe {
+        let highest = __cpuid(0).eax;
+        let leaf = |number, part| (number <= highest).then(|| __cpuid_count(number, part));
+        let mut words = Vec::new();
+        // Model and features; ebx holds the number of the core that answers.
+        words.extend(leaf(1, 0).into_iter().flat_map(|leaf| [leaf.eax, leaf.ecx, leaf.edx]));
+        words.extend(leaf(7, 0).into_iter().flat_map(|leaf| [leaf.ebx, leaf.ecx, leaf.edx]));
+        words.extend(leaf(7, 1).map(|leaf| leaf.eax));
+        // Size of the area in which registers are saved.
+        words.extend(leaf(0xd, 0).into_iter().flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.edx]));
+        words.extend(leaf(0xd, 1).map(|leaf| leaf.eax));
+        words
+    }
+}
+
+/// What the processor can do, as numbers that only serve to be compared.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn processor_features() -> Vec<u32> {
+    let halves = |word: libc::c_ulong| [word as u32, ((word as u64) >> 32) as u32];
+    // SAFETY: getauxval only looks up a number that the kernel gave the process.
+    let words = unsafe { [libc::getauxval(libc::AT_HWCAP), libc::getauxval(libc::AT_HWCAP2)] };
+    words.into_iter().flat_map(halves).collect()
+}
