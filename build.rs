@@ -29,10 +29,10 @@ fn find_criu() -> Criu {
     if let Some(prefix) = env::var_os("PYIMG_CRIU_PREFIX") {
         prefixes.push(PathBuf::from(prefix));
     }
-    prefixes.push("/usr/local/lib/pyimg/criu".into());
     if let Some(home) = env::var_os("HOME") {
         prefixes.push(Path::new(&home).join(".local/lib/pyimg/criu"));
     }
+    prefixes.push("/usr/local/lib/pyimg/criu".into());
     prefixes.push("/usr".into());
     prefixes.push("/usr/local".into());
     for prefix in &prefixes {

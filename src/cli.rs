@@ -54,6 +54,9 @@ If one of the images does not exist, none is removed. Programs that were started
 image go on.";
 
 const DOCTOR_EXAMPLES: &str = "\
+It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
+and the Pythons of this machine, and changes nothing.
+
 Exit status: 0 if images can be built and used, 2 if not. Warnings do not count.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -86,8 +89,9 @@ pub struct Global {
     /// Say only what was asked for and what went wrong
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// When to use colours
+    /// When to use colours: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_possible_values = true)]
     pub color: Color,
 }
 
@@ -115,9 +119,7 @@ impl From<Color> for anstream::ColorChoice {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build an image
-    ///
-    /// Starts Python, lets it import what you name, and stores the memory of the process.
+    /// Build an image: let Python import what you name, and store its memory
     Build(Build),
     /// List the images
     Ls(Ls),
@@ -125,14 +127,9 @@ pub enum Command {
     Show(Show),
     /// Remove images
     Rm(Rm),
-    /// Print the directory of the store
-    ///
-    /// It is a cache: it may be deleted at any time.
+    /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
-    /// Check this machine, and say what is missing
-    ///
-    /// Looks for CRIU, the privilege that it needs, the kernel's features, the store and
-    /// the Pythons, and names the command that mends what is missing.
+    /// Check what building and using images needs, and say what mends it
     Doctor(Doctor),
     /// Print completions for a shell
     Completions(Completions),
@@ -144,7 +141,9 @@ pub enum Command {
 /// `pyimg build`
 #[derive(Debug, Args)]
 #[command(after_help = BUILD_EXAMPLES)]
-#[command(override_usage = "pyimg build [OPTIONS] <CODE | -m MODULE... | --script FILE> [-- PYTHON-FLAGS]")]
+#[command(
+    override_usage = "pyimg build [OPTIONS] <CODE | -m MODULE... | --script FILE> [-- PYTHON-FLAGS]"
+)]
 pub struct Build {
     /// Python code to run, as after `python -c`
     #[arg(value_name = "CODE", conflicts_with_all = ["modules", "script"])]
@@ -249,8 +248,8 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS_EXAMPLES)]
 pub struct Completions {
-    /// The shell
-    #[arg(value_name = "SHELL")]
+    /// The shell: bash, zsh or fish
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
     pub shell: Shell,
 }
 

@@ -41,7 +41,7 @@ impl Drop for SilencedStderr {
 
 fn replace(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: dup2 replaces descriptor `to` in one step; the callers pass only standard
-    // error, which no object of Rust's library owns.
+    // descriptors, which no object of Rust's library owns.
     if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -75,6 +75,22 @@ pub fn duplicate_inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Lets go of descriptors that were inherited from the caller: `/dev/null` takes the place
+/// of the standard ones, the others are closed.
+///
+/// To be called with numbers that no object of this program owns.
+pub fn let_go_of(descriptors: impl IntoIterator<Item = RawFd>) {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+    for descriptor in descriptors {
+        if descriptor > 2 {
+            // SAFETY: the caller says that nothing here owns the descriptor.
+            unsafe { libc::close(descriptor) };
+        } else if let Ok(null) = &null {
+            let _ = replace(null.as_raw_fd(), descriptor);
+        }
+    }
 }
 
 /// Sets an environment variable of this process.

@@ -206,7 +206,7 @@ fn record(
         kernel: host.kernel.clone(),
         glibc: host.libc.clone(),
         cpu: host.processor.clone(),
-        flags: flags.canonical().join(" "),
+        flags: flags.to_string(),
         python_env: python_env.canonical(),
         recipe: recipe.text(),
         modules: Vec::new(),

@@ -108,7 +108,9 @@ impl Report {
             let (word, style) = status.shown();
             let style = Style::new().fg_color(Some(style.into())).bold();
             lines.push(format!("{style}{word:7}{style:#}  {name:width$}  {detail}"));
-            lines.extend(fix.as_ref().map(|fix| format!("{:9}{:width$}  to mend it: {fix}", "", "")));
+            lines.extend(
+                fix.as_ref().map(|fix| format!("{:9}{:width$}  to mend it: {fix}", "", "")),
+            );
         }
         let width = self.pythons.iter().map(|python| python.path.len()).max().unwrap_or(0);
         for python in &self.pythons {
@@ -166,7 +168,8 @@ mod tests {
           /opt/bin/python3  no: it is PyPy
         ");
         let json = serde_json::to_string(&report.findings[0]).unwrap();
-        let expected = r#"{"name":"criu","status":"failed","detail":"there is none","fix":"make demo"}"#;
+        let expected =
+            r#"{"name":"criu","status":"failed","detail":"there is none","fix":"make demo"}"#;
         assert_eq!(json, expected);
     }
 }

@@ -56,7 +56,7 @@ fn row(image: &Image) -> [String; 7] {
     [
         record.name.clone(),
         record.python.clone(),
-        human::shorten(&record.recipe, RECIPE),
+        human::shorten(&record.recipe.trim().replace('\n', "; "), RECIPE),
         human::size(image.page_bytes),
         human::duration(Duration::from_nanos(record.import_ns)),
         human::age(since(image.created_ns)),

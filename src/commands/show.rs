@@ -8,8 +8,9 @@ use super::view::{ImageView, since, timestamp};
 use super::{existing_store, find};
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::key::host::Host;
 use crate::manifest::Manifest;
-use crate::store::{self, Image, PAGE};
+use crate::store::{self, Image, ImageRecord, PAGE};
 use crate::ui::tables::facts;
 use crate::ui::{Printer, human};
 
@@ -21,6 +22,8 @@ const WIDTH: usize = 76;
 struct Details {
     #[serde(flatten)]
     image: ImageView,
+    /// Why no run can use it; null if runs can.
+    obstacle: Option<String>,
     /// This build of the image, 64 hex digits: names its directory.
     id: String,
     /// Directory of the image's own files; what is not UTF-8 is replaced.
@@ -67,8 +70,7 @@ struct Memory {
 struct Evidence {
     /// How many files it depends on.
     files: usize,
-    /// The first file that is not as it was, and what is different; null if none. With a
-    /// change the image is not used any more.
+    /// The first file that is not as it was, and what is different; null if none.
     changed: Option<String>,
 }
 
@@ -99,8 +101,10 @@ impl Details {
     fn new(image: &Image, stored: &store::Manifest<Manifest>, directory: String) -> Self {
         let (record, manifest) = (&image.record, &stored.content);
         let bytes = |pages: u64| pages * PAGE as u64;
+        let changed = manifest.evidence.first_change().map(|change| change.to_string());
         Self {
             image: image.into(),
+            obstacle: foreign(record, &Host::read()).or_else(|| changed.clone()),
             id: image.id.hex(),
             directory,
             real_executable: record.real_executable.clone(),
@@ -118,10 +122,7 @@ impl Details {
                 zeroing_allocator: manifest.memory.zeroing_allocator.clone(),
             },
             threads: manifest.process.threads.len(),
-            evidence: Evidence {
-                files: manifest.evidence.len(),
-                changed: manifest.evidence.first_change().map(|change| change.to_string()),
-            },
+            evidence: Evidence { files: manifest.evidence.len(), changed },
             packs: stored
                 .packs
                 .iter()
@@ -146,7 +147,10 @@ fn text(image: &Image, details: &Details) -> String {
     facts(&[
         ("name", view.name.clone()),
         ("recipe", view.recipe.clone()),
-        ("usable", usable(details)),
+        (
+            "usable",
+            details.obstacle.as_ref().map_or_else(|| "yes".into(), |why| format!("no: {why}")),
+        ),
         ("python", format!("{}\n{interpreter}", view.python)),
         ("flags", none_if_empty(&view.flags)),
         ("environment", none_if_empty(&details.python_env)),
@@ -177,21 +181,21 @@ fn text(image: &Image, details: &Details) -> String {
         ),
         ("threads", details.threads.to_string()),
         ("built", moment(image.created_ns)),
-        (
-            "built with",
-            format!("CRIU {}, {}\n{}", details.criu, details.glibc, details.kernel),
-        ),
+        ("built with", format!("CRIU {}, {}\n{}", details.criu, details.glibc, details.kernel)),
         ("last used", used),
         ("key", view.key.clone()),
         ("directory", details.directory.clone()),
     ])
 }
 
-fn usable(details: &Details) -> String {
-    match &details.evidence.changed {
-        None => "yes".into(),
-        Some(change) => format!("no: {change}"),
-    }
+/// What is different about the machine that it was built on.
+fn foreign(record: &ImageRecord, here: &Host) -> Option<String> {
+    let built = Host {
+        kernel: record.kernel.clone(),
+        libc: record.glibc.clone(),
+        processor: record.cpu.clone(),
+    };
+    built.difference(here).map(|what| format!("it was built with another {what}"))
 }
 
 fn none_if_empty(text: &str) -> String {
@@ -233,7 +237,9 @@ mod tests {
         let names: Vec<String> = (0..40).map(|n| format!("module{n}")).collect();
         let text = wrap(&names);
         assert!(text.lines().count() > 4);
-        assert!(text.lines().all(|line| line.len() <= WIDTH && line.len() > 60 || line.ends_with("39")));
+        assert!(
+            text.lines().all(|line| line.len() <= WIDTH && line.len() > 60 || line.ends_with("39"))
+        );
         assert_eq!(text.replace('\n', " "), names.join(", "));
         assert_eq!(wrap(&[]), "none");
     }

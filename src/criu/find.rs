@@ -1,4 +1,4 @@
-//! Finds the `criu` binary.
+//! Finds the `criu` binary: where `scripts/setup` and the distributions put it.
 
 use std::env;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,6 +29,9 @@ pub(super) fn find() -> Result<PathBuf, Error> {
 
 fn places() -> Vec<PathBuf> {
     let mut places = Vec::new();
+    if let Some(prefix) = env::var_os("PYIMG_CRIU_PREFIX") {
+        places.push(Path::new(&prefix).join("sbin/criu"));
+    }
     if let Some(prefix) = env::current_exe().ok().as_deref().and_then(|exe| exe.parent()?.parent())
     {
         places.push(prefix.join("lib/pyimg/criu/sbin/criu"));

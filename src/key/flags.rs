@@ -59,6 +59,24 @@ impl fmt::Display for Unfit {
     }
 }
 
+impl fmt::Display for Flags {
+    /// The canonical form as one text, different for different options: space and
+    /// backslash in a value stand behind a backslash, as in a shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, argument) in self.canonical().iter().enumerate() {
+            f.write_str(if n > 0 { " " } else { "" })?;
+            if argument.is_empty() {
+                f.write_str("''")?;
+            }
+            for c in argument.chars() {
+                let escape = c.is_whitespace() || c == '\\' || c == '\'';
+                write!(f, "{}{c}", if escape { "\\" } else { "" })?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What the options were followed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -80,15 +98,8 @@ const LONG: &[&str] = &["help", "version", "help-all", "help-env", "help-xoption
 const PYCS: &str = "--check-hash-based-pycs";
 /// `-X` options that report on, or change, what happens while modules are
 /// imported: running from an image would lose their output.
-const X_AT_START: &[&str] = &[
-    "importtime",
-    "perf",
-    "perf_jit",
-    "presite",
-    "showalloccount",
-    "showrefcount",
-    "tracemalloc",
-];
+const X_AT_START: &[&str] =
+    &["importtime", "perf", "perf_jit", "presite", "showalloccount", "showrefcount", "tracemalloc"];
 
 impl Flags {
     /// Reads the options at the front of `args`, which do not include
@@ -151,11 +162,10 @@ impl Flags {
         };
         match stray {
             None => Ok(flags),
-            Some(stray) => {
-                Err(Error::usage(format!("`{stray}` is not an option of the interpreter")).hint(
-                    "code, -m MODULE and --script FILE come before `--`, interpreter options after",
-                ))
-            }
+            Some(stray) => Err(Error::usage(format!(
+                "`{stray}` is not an option of the interpreter"
+            ))
+            .hint("code, -m MODULE and --script FILE come before `--`, interpreter options after")),
         }
     }
 
@@ -301,10 +311,7 @@ mod tests {
         assert_eq!(canonical(&[PYCS, "never", PYCS, "always"]), [PYCS, "always"]);
         assert_eq!(canonical(&[PYCS, "never", PYCS, "default"]), [""; 0]);
         assert_eq!(unfit(&[PYCS]), "--check-hash-based-pycs lacks its value");
-        assert_eq!(
-            unfit(&[PYCS, "x"]),
-            "--check-hash-based-pycs is not always, default or never"
-        );
+        assert_eq!(unfit(&[PYCS, "x"]), "--check-hash-based-pycs is not always, default or never");
         assert_eq!(
             unfit(&["--check-hash-based-pycs=never"]),
             "unknown option --check-hash-based-pycs=never"
@@ -317,6 +324,17 @@ mod tests {
         let again: Vec<OsString> = once.iter().map(OsString::from).collect();
         let (flags, end, taken) = Flags::read(&again).expect("canonical options can be read");
         assert_eq!((flags.canonical(), end, taken), (once.clone(), End::Rest, once.len()));
+    }
+
+    #[test]
+    fn as_one_text() {
+        let text = |line: &[&str]| Flags::read(&args(line)).expect("fits").0.to_string();
+        assert_eq!(text(&[]), "");
+        assert_eq!(text(&["-O", "-B", "-Xdev"]), "-B -O -Xdev");
+        assert_eq!(text(&["-W", "ignore:a b\\"]), r"-Wignore:a\ b\\");
+        assert_eq!(text(&["-W", ""]), "-W ''");
+        assert_ne!(text(&["-W", "a -Wb"]), text(&["-W", "a", "-W", "b"]));
+        assert_ne!(text(&["-W", "''"]), text(&["-W", ""]));
     }
 
     #[test]
@@ -339,10 +357,7 @@ mod tests {
     fn options_no_image_can_serve() {
         assert_eq!(unfit(&["-Bi"]), "-i asks for a prompt");
         for option in ["-h", "-?", "-V", "--help", "--version", "--help-env", "--help-all"] {
-            assert_eq!(
-                unfit(&[option]),
-                format!("{option} makes Python print something and end")
-            );
+            assert_eq!(unfit(&[option]), format!("{option} makes Python print something and end"));
         }
         for option in ["-v", "-x", "-R"] {
             assert_eq!(
@@ -374,7 +389,8 @@ mod tests {
             (error.to_string(), error.hint_text().expect("a hint").to_owned())
         };
         assert_eq!(Flags::for_build(&args(&["-O", "-B"])).expect("fits").canonical(), ["-B", "-O"]);
-        let before = "code, -m MODULE and --script FILE come before `--`, interpreter options after";
+        let before =
+            "code, -m MODULE and --script FILE come before `--`, interpreter options after";
         assert_eq!(
             error(&["-O", "x.py"]),
             ("`x.py` is not an option of the interpreter".into(), before.into())

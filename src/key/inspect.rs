@@ -206,13 +206,11 @@ fn parse(said: &[u8]) -> Option<(Inspected, String, String)> {
     let mut fields = said.split(|&byte| byte == 0);
     let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
     let (version, implementation, abi) = (Version::parse(&text()?)?, text()?, text()?);
-    let mut path =
-        || Some(PathBuf::from(std::ffi::OsString::from_vec(fields.next()?.to_vec())));
+    let mut path = || Some(PathBuf::from(std::ffi::OsString::from_vec(fields.next()?.to_vec())));
     let (executable, real, prefix, base_prefix) = (path()?, path()?, path()?, path()?);
     let suffixes = String::from_utf8_lossy(fields.next()?).split(':').map(str::to_owned).collect();
-    let mut libraries: Vec<_> = fields
-        .map(|field| PathBuf::from(std::ffi::OsString::from_vec(field.to_vec())))
-        .collect();
+    let mut libraries: Vec<_> =
+        fields.map(|field| PathBuf::from(std::ffi::OsString::from_vec(field.to_vec()))).collect();
     libraries.retain(|library| library.is_absolute());
     let executable = if executable.as_os_str().is_empty() { real.clone() } else { executable };
     let inspected =
@@ -229,9 +227,10 @@ mod tests {
     /// A Python of pyenv's, by the beginning of its version.
     fn installed(version: &str) -> Option<PathBuf> {
         let versions = Path::new(&std::env::var_os("HOME")?).join(".pyenv/versions");
-        let found = fs::read_dir(versions).ok()?.flatten().find(|entry| {
-            entry.file_name().to_str().is_some_and(|name| name.starts_with(version))
-        });
+        let found = fs::read_dir(versions)
+            .ok()?
+            .flatten()
+            .find(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(version)));
         let python = found.map(|entry| entry.path().join("bin/python"));
         if python.is_none() {
             eprintln!("skipped: pyenv has no Python {version}");
@@ -286,7 +285,9 @@ mod tests {
     #[test]
     fn answers_of_other_interpreters() {
         let refused = |version: &str, name: &str, abi: &str| {
-            let answer = format!("\\000pyimg\\000{version}\\000{name}\\000{abi}\\000/p\\000/p\\000/\\000/\\000.so\\000");
+            let answer = format!(
+                "\\000pyimg\\000{version}\\000{name}\\000{abi}\\000/p\\000/p\\000/\\000/\\000.so\\000"
+            );
             let (_directory, path) = program(&format!("#!/bin/sh\nprintf 'hello{answer}'\n"));
             let text = refusal(&path);
             text.split(" (").next().unwrap_or_default().to_owned()

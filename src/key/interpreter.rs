@@ -109,7 +109,7 @@ impl fmt::Display for Origin {
 impl Search<'_> {
     /// Finds the interpreter.
     pub fn find(&self) -> Found {
-        // The last thing left aside because it led back here.
+        // What led back here once would do so for ever.
         let in_loop = self.in_loop();
         let candidates = self.named().chain(self.virtual_environment()).chain(self.of_script());
         for (path, origin) in candidates.chain(self.on_path()) {
@@ -130,7 +130,8 @@ impl Search<'_> {
         let named = self.set("PYIMG_PYTHON").map(|name| {
             // A bare name is looked for on PATH; if it is not there, running it says so.
             let by_name = !name.as_bytes().contains(&b'/');
-            let on_path = by_name.then(|| self.all(&name).next()).flatten();
+            let mut all = self.all(&name).filter(|(_, id)| Some(*id) != self.own);
+            let on_path = by_name.then(|| all.next()).flatten();
             on_path.map_or_else(|| name.into(), |(path, _)| path)
         });
         named.map(|path| (path, Origin::Named)).into_iter()
@@ -228,9 +229,8 @@ impl Search<'_> {
     /// Whether something doubtful that was run has led back here: in this very process, or
     /// so often that it can only go on for ever.
     fn in_loop(&self) -> bool {
-        self.guard().is_some_and(|(process, steps)| {
-            process == std::process::id() || steps >= MAX_STEPS
-        })
+        self.guard()
+            .is_some_and(|(process, steps)| process == std::process::id() || steps >= MAX_STEPS)
     }
 
     fn next_guard(&self) -> OsString {
@@ -280,6 +280,27 @@ fn named_by(head: &[u8], directory: &Path) -> Option<PathBuf> {
     };
     let path = PathBuf::from(OsStr::from_bytes(name));
     path.is_absolute().then_some(path)
+}
+
+/// A real interpreter to compare with, past any shim; says so if there is none.
+#[cfg(test)]
+pub(crate) fn for_tests() -> Option<PathBuf> {
+    let search = Search {
+        variable: &|name| std::env::var_os(name),
+        cwd: &std::env::current_dir().ok()?,
+        script: None,
+        arguments: &[],
+        invoked_as: OsStr::new("pyrun"),
+        own: None,
+    };
+    match search.find() {
+        Found::Interpreter(found) => Some(found.invoked),
+        Found::Doubt { exec, .. } => Some(exec),
+        Found::Nothing => {
+            eprintln!("skipped: no Python was found");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use super::which::{self, FileId};
 
+mod version;
+
 /// What a shim would run, and what it would have put into the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -76,13 +78,12 @@ pub fn follow(shim: &Path, text: &[u8], call: Call<'_>) -> Result<Target, String
 
     let versions = match call.set("PYENV_VERSION") {
         Some(value) => value.into_vec(),
-        None => pyenv.versions_for(&[&directory, &shell_directory])?,
+        None => version::asked_for(&pyenv.root, &[&directory, &shell_directory])?,
     };
-    let versions = pyenv.resolve(&versions)?;
+    let versions = version::resolve(&pyenv.root, &versions)?;
     // pyenv makes its own programs and those of its plugins come first.
     let mut path = pyenv.prefix.join("libexec").into_os_string();
-    for plugin in plugins.iter().rev().map(|plugin| plugin.join("bin")).filter(|bin| bin.exists())
-    {
+    for plugin in plugins.iter().rev().map(|plugin| plugin.join("bin")).filter(|bin| bin.exists()) {
         path.push(":");
         path.push(plugin);
     }
@@ -207,86 +208,6 @@ impl Pyenv {
         OsString::from_vec(path.strip_prefix(b":").unwrap_or(&path).to_vec())
     }
 
-    /// The versions asked for by files, searched upwards from each directory in turn.
-    fn versions_for(&self, directories: &[&Path]) -> Result<Vec<u8>, String> {
-        let ancestors = directories.iter().flat_map(|directory| directory.ancestors());
-        let file = ancestors
-            .map(|directory| directory.join(".python-version"))
-            .find(|file| file.is_file())
-            .unwrap_or_else(|| self.root.join("version"));
-        let Ok(text) = fs::read(&file) else { return Ok(b"system".to_vec()) };
-        let mut versions = Vec::new();
-        for line in text.split(|&byte| byte == b'\n') {
-            if line.len() > 1000 {
-                return Err(format!("{} has a very long line", file.display()));
-            }
-            let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r');
-            match line.split(is_space).find(|word| !word.is_empty()) {
-                Some(word) if !word.starts_with(b"#") => versions.push(word),
-                _ => {}
-            }
-        }
-        Ok(if versions.is_empty() { b"system".to_vec() } else { versions.join(&b':') })
-    }
-
-    /// Turns `3.12:system` into names of installed versions, such as `3.12.1`.
-    fn resolve(&self, versions: &[u8]) -> Result<Vec<String>, String> {
-        let versions = String::from_utf8_lossy(versions);
-        let resolve = |version: &str| {
-            let strange = |c: char| !(c.is_ascii_alphanumeric() || "._-+/".contains(c));
-            let parts = |part: &str| matches!(part, "" | "." | "..");
-            if version.contains(strange) || version.split('/').any(parts) {
-                return Err(format!("the version name `{version}` is strange"));
-            }
-            let bare = version.strip_prefix("python-").unwrap_or(version);
-            let installed = |name: &str| self.root.join("versions").join(name).is_dir();
-            if version == "system" || installed(version) {
-                Ok(version.to_owned())
-            } else if installed(bare) {
-                Ok(bare.to_owned())
-            } else {
-                let latest = match self.latest(version)? {
-                    None => self.latest(bare)?,
-                    found => found,
-                };
-                latest.ok_or_else(|| format!("version {version} is not installed"))
-            }
-        };
-        versions.split(':').map(resolve).collect()
-    }
-
-    /// The latest installed version that begins with `prefix`, as `pyenv latest` has it.
-    fn latest(&self, prefix: &str) -> Result<Option<String>, String> {
-        if prefix.contains('/') {
-            return Ok(None);
-        }
-        // 3.13t means the free-threaded builds of 3.13.
-        let (prefix, threaded) = match prefix.strip_suffix('t') {
-            Some(rest) if rest.ends_with(|c: char| c.is_ascii_digit()) => (rest, true),
-            _ => (prefix, false),
-        };
-        let mut best: Option<(Vec<u64>, String)> = None;
-        for entry in fs::read_dir(self.root.join("versions")).into_iter().flatten().flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let rest = name.strip_prefix(prefix).filter(|rest| rest.starts_with(['.', '-']));
-            let numbers = rest.and_then(|rest| match rest.strip_suffix('t') {
-                Some(numbers) if threaded => Some(numbers),
-                Some(numbers) if numbers.ends_with(|c: char| c.is_ascii_digit()) => None,
-                _ => (!threaded && !is_preliminary(rest)).then_some(rest),
-            });
-            let Some(numbers) = numbers.filter(|_| entry.path().is_dir()) else { continue };
-            // Among plain release numbers the order is clear; pyenv's order of other
-            // names depends on the locale.
-            let number = |part: &str| part.parse().ok();
-            let release = format!("{prefix}{numbers}");
-            match release.split('.').map(number).collect::<Option<Vec<u64>>>() {
-                Some(numbers) => best = best.max(Some((numbers, name))),
-                None => return Err(format!("version {prefix} may mean {name}")),
-            }
-        }
-        Ok(best.map(|(_, name)| name))
-    }
-
     /// A search path without pyenv's shims.
     fn without_shims(&self, path: &OsStr) -> OsString {
         let shims = self.root.join("shims");
@@ -295,14 +216,6 @@ impl Pyenv {
             directories.filter(|directory| *directory != shims.as_os_str().as_bytes()).collect();
         OsString::from_vec(kept.join(&b':'))
     }
-}
-
-/// Whether a version's name is that of a development or preliminary version, which is
-/// never taken for the latest.
-fn is_preliminary(name: &str) -> bool {
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    ["-dev", "-src", "-latest"].iter().any(|end| name.ends_with(end))
-        || stem.len() < name.len() && ["a", "b", "rc"].iter().any(|end| stem.ends_with(end))
 }
 
 /// Where pyenv is installed, going by its program: links are followed one by one, for
@@ -362,7 +275,10 @@ fn shell_directory(call: Call<'_>) -> PathBuf {
     let by_name = call.set("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
     let by_name = by_name.filter(|path| plain(path).as_ref() == Some(path));
     // Collected anew, it has no slash too many.
-    by_name.map(|path| path.components().collect::<PathBuf>()).filter(|path| FileId::of(path) == here).unwrap_or_else(|| call.cwd.to_owned())
+    by_name
+        .map(|path| path.components().collect::<PathBuf>())
+        .filter(|path| FileId::of(path) == here)
+        .unwrap_or_else(|| call.cwd.to_owned())
 }
 
 /// Hooks may change anything; those that come with pyenv and pyenv-virtualenv do not

@@ -20,6 +20,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
 use super::flags::Flags;
+use super::interpreter::GUARD;
 
 /// Variables that do not count although their names begin with `PYTHON`.
 pub const READ_LATER: &[&str] = &[
@@ -115,9 +116,10 @@ impl PythonEnv {
     pub fn difference(&self, canonical: &str) -> Option<String> {
         let lines = canonical.lines().filter_map(|line| line.split_once('='));
         let other: BTreeMap<&str, &str> = lines.collect();
-        let own = self.0.iter().find(|(name, value)| {
-            other.get(name.as_str()).copied() != Some(value.as_str())
-        });
+        let own = self
+            .0
+            .iter()
+            .find(|(name, value)| other.get(name.as_str()).copied() != Some(value.as_str()));
         let missing = || other.keys().find(|name| !self.0.contains_key(**name));
         own.map(|(name, _)| name.clone()).or_else(|| missing().map(|name| (*name).to_owned()))
     }
@@ -142,13 +144,14 @@ fn escaped(text: &OsStr) -> String {
     escaped
 }
 
-/// The environment with the variables that `changes` sets; what a shim would have handed on.
+/// The environment that a program is to see: with the variables that `changes` sets, as a
+/// shim would have, and without the mark that only `pyrun` itself looks at.
 pub fn with_changes(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     changes: &[(OsString, OsString)],
 ) -> Vec<(OsString, OsString)> {
     let is_changed = |name: &OsString| changes.iter().any(|(changed, _)| changed == name);
-    let kept = variables.into_iter().filter(|(name, _)| !is_changed(name));
+    let kept = variables.into_iter().filter(|(name, _)| !is_changed(name) && name != GUARD);
     kept.chain(changes.iter().cloned()).collect()
 }
 
@@ -240,7 +243,7 @@ mod tests {
     #[test]
     fn changes_replace_and_add() {
         let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-        let before = [pair("PATH", "/a"), pair("X", "1")];
+        let before = [pair("PATH", "/a"), pair("X", "1"), pair(GUARD, "1:2")];
         let after = with_changes(before, &[pair("PATH", "/b:/a"), pair("Y", "2")]);
         assert_eq!(after, [pair("X", "1"), pair("PATH", "/b:/a"), pair("Y", "2")]);
     }

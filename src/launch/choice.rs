@@ -52,7 +52,7 @@ impl Wanted<'_> {
     /// Why there is none.
     pub fn choose(&self, store: &RunStore) -> Result<Chosen, Miss> {
         let host = Host::read();
-        let flags = self.run.flags.canonical().join(" ");
+        let flags = self.run.flags.to_string();
         let python_env = self.python_env.canonical();
         let query = CandidateQuery {
             executable: self.interpreter.invoked.to_str().unwrap_or_default(),
@@ -124,10 +124,10 @@ impl Wanted<'_> {
         if let Some(difference) = host.difference(&built_on) {
             return Some(Miss::HostDiffers(difference.to_owned()));
         }
-        if record.flags != self.run.flags.canonical().join(" ") {
+        if record.flags != self.run.flags.to_string() {
             return Some(Miss::FlagsDiffer {
-                image: record.flags.split_whitespace().map(str::to_owned).collect(),
-                run: self.run.flags.canonical(),
+                image: record.flags.clone(),
+                run: self.run.flags.to_string(),
             });
         }
         self.python_env.difference(&record.python_env).map(Miss::EnvironmentDiffers)

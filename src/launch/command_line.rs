@@ -43,8 +43,6 @@ pub enum Engine {
     Auto,
     /// libcriu.
     Criu,
-    /// Mapping the image into the calling process.
-    Direct,
     /// Nothing: plain Python.
     Off,
 }
@@ -130,7 +128,7 @@ impl Options {
             if name == "--engine" {
                 let engine = Engine::named(&value).ok_or_else(|| {
                     Error::usage(format!("`{}` is not an engine", value.display()))
-                        .hint("the engines are auto, criu, direct and off")
+                        .hint("the engines are auto, criu and off")
                 })?;
                 options.engine = Some(engine);
             } else {
@@ -162,7 +160,7 @@ impl Options {
 
 fn lacks_value(option: &str) -> Error {
     Error::usage(format!("{option} lacks its value"))
-        .hint("pyrun [--image NAME] [--engine auto|criu|direct|off] PYTHON-ARGS…")
+        .hint("pyrun [--image NAME] [--engine auto|criu|off] PYTHON-ARGS…")
 }
 
 impl Engine {
@@ -171,7 +169,6 @@ impl Engine {
         match name.as_bytes() {
             b"auto" => Some(Self::Auto),
             b"criu" => Some(Self::Criu),
-            b"direct" => Some(Self::Direct),
             b"off" => Some(Self::Off),
             _ => None,
         }
@@ -339,7 +336,7 @@ mod tests {
 
     /// Real Python's answer: what it makes of `line`, as `sys.argv` and
     /// `sys.flags`. `None` where it refuses the command line.
-    fn python(line: &[&str]) -> Option<(String, String)> {
+    fn python(python: &Path, line: &[&str]) -> Option<(String, String)> {
         let show = "import sys; print(sys.argv); print(sys.flags, sys._xoptions, sys.warnoptions)";
         let directory = tempfile::tempdir().expect("a temporary directory");
         for name in ["x.py", "mod.py", "-c"] {
@@ -347,12 +344,12 @@ mod tests {
         }
         let line = line.iter().map(|arg| if *arg == "CODE" { show } else { arg });
         let input = std::fs::File::open(directory.path().join("x.py")).expect("a script");
-        let output = std::process::Command::new("python3")
+        let output = std::process::Command::new(python)
             .args(line)
             .current_dir(directory.path())
             .stdin(input)
             .output()
-            .expect("python3 runs");
+            .expect("Python runs");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let (argv, flags) = text.split_once('\n')?;
         (output.status.success() && argv.starts_with('['))
@@ -367,10 +364,8 @@ mod tests {
 
     #[test]
     fn agrees_with_real_python() {
-        if std::process::Command::new("python3").arg("-V").output().is_err() {
-            eprintln!("skipped: there is no python3 on PATH");
-            return;
-        }
+        let Some(executable) = crate::key::interpreter::for_tests() else { return };
+        let python = |line: &[&str]| python(&executable, line);
         let lines: &[&[&str]] = &[
             &["-c", "CODE", "a", "-i", "--"],
             &["-Bc", "CODE", "-c", "x"],
@@ -401,20 +396,18 @@ mod tests {
         ];
         for line in lines {
             let real = python(line);
-            let shown: Vec<&str> =
-                line.iter().map(|arg| if *arg == "CODE" { "CODE" } else { arg }).collect();
             match parse(line).run {
                 Ok(run) => {
-                    let (argv, flags) = real.unwrap_or_else(|| panic!("Python refuses {shown:?}"));
-                    assert_eq!(list(&run.argv()), argv, "sys.argv of {shown:?}");
+                    let (argv, flags) = real.unwrap_or_else(|| panic!("Python refuses {line:?}"));
+                    assert_eq!(list(&run.argv()), argv, "sys.argv of {line:?}");
                     // The canonical options must mean what was typed.
                     let mut canonical = run.flags.canonical();
                     canonical.push("x.py".to_owned());
                     let canonical: Vec<&str> = canonical.iter().map(String::as_str).collect();
                     let (_, same) = python(&canonical).expect("canonical options are valid");
-                    assert_eq!(same, flags, "sys.flags of {shown:?} and {canonical:?}");
+                    assert_eq!(same, flags, "sys.flags of {line:?} and {canonical:?}");
                 }
-                Err(miss) => assert!(real.is_none(), "{shown:?} works, but is a miss: {miss}"),
+                Err(miss) => assert!(real.is_none(), "{line:?} works, but is a miss: {miss}"),
             }
         }
     }

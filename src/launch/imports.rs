@@ -340,7 +340,10 @@ mod tests {
         assert_eq!(names("\u{feff}import a"), ["a"]);
         assert_eq!(names("import a;import b"), ["a", "b"]);
         assert_eq!(names("import a\rimport b\r\nimport c"), ["a", "b", "c"]);
-        assert_eq!(imports(b"import a.b, a.c\nfrom d.e import f"), ["a", "d"].map(String::from).into());
+        assert_eq!(
+            imports(b"import a.b, a.c\nfrom d.e import f"),
+            ["a", "d"].map(String::from).into()
+        );
     }
 
     #[test]
@@ -378,20 +381,43 @@ mod tests {
 
     #[test]
     fn calls_that_import() {
-        assert_eq!(names("import importlib\nx = importlib.import_module('a.b')"), ["a.b", "importlib"]);
+        assert_eq!(
+            names("import importlib\nx = importlib.import_module('a.b')"),
+            ["a.b", "importlib"]
+        );
         assert_eq!(names("__import__ ( \"a\", x)"), ["a"]);
         assert_eq!(names("f(\n __import__('a'))"), ["a"]);
         assert_eq!(names("import_module(name); import_module('a' + b)"), ["a"]);
         assert_eq!(relative("import_module('.a', __name__)"), [own((1, "a"))]);
-        assert_eq!(names("import_module('a b'); import_module(''); import_module(f'a{x}')"), [""; 0]);
+        assert_eq!(
+            names("import_module('a b'); import_module(''); import_module(f'a{x}')"),
+            [""; 0]
+        );
     }
 
     #[test]
     fn broken_source() {
         for source in [
-            "import", "import ", "from", "from .", "from a", "from a import", "from a import (",
-            "import a.", "import 1", "import a,", "from a import (b", "'", "'''import a", "\\",
-            "import\\", "__import__(", "__import__('", "__import__('a", "((((import a", "import a as",
+            "import",
+            "import ",
+            "from",
+            "from .",
+            "from a",
+            "from a import",
+            "from a import (",
+            "import a.",
+            "import 1",
+            "import a,",
+            "from a import (b",
+            "'",
+            "'''import a",
+            "\\",
+            "import\\",
+            "__import__(",
+            "__import__('",
+            "__import__('a",
+            "((((import a",
+            "import a as",
         ] {
             let _ = imports(source.as_bytes());
         }
@@ -435,11 +461,9 @@ for directory, below, files in os.walk(top):
                 found |= {module} | {module + dot + alias.name for alias in node.names if alias.name != '*'}
         print(path, *sorted(found), sep='\t')
 ";
-        let output = std::process::Command::new("python3").args(["-W", "ignore", "-c", ORACLE]).output();
-        let Ok(output) = output else {
-            eprintln!("skipped: there is no python3 on PATH");
-            return;
-        };
+        let Some(python) = crate::key::interpreter::for_tests() else { return };
+        let mut python = std::process::Command::new(python);
+        let output = python.args(["-W", "ignore", "-c", ORACLE]).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
         let (mut files, mut time, mut bytes) = (0, std::time::Duration::ZERO, 0);
         for line in lines.lines() {

@@ -43,14 +43,12 @@ pub enum Miss {
     ImageNotFound(OsString),
     /// Images there are, but none holds a module that the program imports.
     NotCovered,
-    /// An image would save less than bringing it back costs.
-    SavesTooLittle,
     /// The image was built with other interpreter options.
     FlagsDiffer {
-        /// The options of the image.
-        image: Vec<String>,
+        /// The options of the image, as one text.
+        image: String,
         /// The options of this run.
-        run: Vec<String>,
+        run: String,
     },
     /// A variable that matters to the interpreter has another value.
     EnvironmentDiffers(String),
@@ -98,7 +96,6 @@ impl Miss {
             Self::NoImage(_) => "no-image",
             Self::ImageNotFound(_) => "image-not-found",
             Self::NotCovered => "not-covered",
-            Self::SavesTooLittle => "saves-too-little",
             Self::FlagsDiffer { .. } => "flags-differ",
             Self::EnvironmentDiffers(_) => "environment-differs",
             Self::Environment(_) => "environment",
@@ -119,7 +116,7 @@ impl Miss {
         match self {
             Self::EngineOff => "the engine is off".to_owned(),
             Self::EngineUnknown(value) => {
-                format!("PYIMG_ENGINE is `{}`, not auto, criu, direct or off", value.display())
+                format!("PYIMG_ENGINE is `{}`, not auto, criu or off", value.display())
             }
             Self::Interactive => "interactive use".to_owned(),
             Self::Flag(unfit) => unfit.to_string(),
@@ -133,7 +130,6 @@ impl Miss {
             Self::NoImage(path) => format!("no image of {}", path.display()),
             Self::ImageNotFound(name) => format!("no image is called `{}`", name.display()),
             Self::NotCovered => "no image holds a module that the program imports".to_owned(),
-            Self::SavesTooLittle => "an image would save less than it costs".to_owned(),
             Self::FlagsDiffer { image, run } => {
                 format!("the image was built with {}, not {}", options(image), options(run))
             }
@@ -153,8 +149,8 @@ impl Miss {
 }
 
 /// Interpreter options as a person reads them.
-fn options(options: &[String]) -> String {
-    if options.is_empty() { "no options".to_owned() } else { options.join(" ") }
+fn options(options: &str) -> &str {
+    if options.is_empty() { "no options" } else { options }
 }
 
 impl fmt::Display for Miss {
@@ -200,8 +196,7 @@ mod tests {
             Miss::NoImage("/usr/bin/python3.11".into()),
             Miss::ImageNotFound("data".into()),
             Miss::NotCovered,
-            Miss::SavesTooLittle,
-            Miss::FlagsDiffer { image: vec!["-B".into(), "-O".into()], run: vec![] },
+            Miss::FlagsDiffer { image: "-B -O".into(), run: String::new() },
             Miss::EnvironmentDiffers("PYTHONPATH".into()),
             Miss::Environment("PYTHONHASHSEED is set".into()),
             Miss::HostDiffers("kernel".into()),
@@ -222,7 +217,7 @@ mod tests {
             all().iter().map(|miss| format!("{}: {miss}", miss.code())).collect();
         let wanted = "\
 engine-off: the engine is off
-engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu, direct or off
+engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu or off
 interactive: interactive use
 flag: -V makes Python print something and end
 program: text
@@ -233,7 +228,6 @@ store: text
 no-image: no image of /usr/bin/python3.11
 image-not-found: no image is called `data`
 not-covered: no image holds a module that the program imports
-saves-too-little: an image would save less than it costs
 flags-differ: the image was built with -B -O, not no options
 environment-differs: PYTHONPATH is not as it was at the build
 environment: PYTHONHASHSEED is set
@@ -252,9 +246,9 @@ not-started: the program did not start: text";
     #[test]
     fn codes_are_kebab_case_and_differ() {
         let mut codes: Vec<_> = all().iter().map(Miss::code).collect();
-        assert!(codes.iter().all(|code| {
-            code.bytes().all(|b| b == b'-' || b.is_ascii_lowercase())
-        }));
+        assert!(
+            codes.iter().all(|code| { code.bytes().all(|b| b == b'-' || b.is_ascii_lowercase()) })
+        );
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), all().len());

@@ -175,8 +175,10 @@ impl Launch<'_> {
             }
         })?;
         // The program runs. From here on nothing is a miss.
-        drop(request);
         self.log.hit(&chosen.name);
+        // Whoever reads what the program writes must see the end when it closes its output.
+        crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
+        drop(request);
         store.note_use(&chosen.id);
         drop(store);
         match supervise::wait(child) {

@@ -14,6 +14,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::key::which::FileId;
+
 /// A file that comes before a module of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shadow {
@@ -58,6 +60,8 @@ pub fn find(
             ending => suffixes.iter().any(|suffix| suffix.as_bytes() == ending) && path.is_file(),
         };
         // Directories are read in no order; the answer is to be the same each time.
+        // The same directory may go by two names.
+        let wins = wins && FileId::of(origin) != FileId::of(directory);
         if wins && found.as_ref().is_none_or(|found| path < found.path) {
             found = Some(Shadow { module: module.to_owned(), path });
         }
@@ -90,7 +94,7 @@ mod tests {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, "").unwrap();
             }
-            let installed = Some(PathBuf::from("/installed"));
+            let installed = Some(PathBuf::from("/usr"));
             let modules = [
                 ("numpy", installed.clone()),
                 ("json", installed),
@@ -155,6 +159,12 @@ mod tests {
         let place = Place::new(&[]);
         std::os::unix::fs::symlink("nowhere", place.directory.path().join("json.py")).unwrap();
         assert_eq!(place.find(), None, "a link that leads nowhere");
+        let mut place = Place::new(&["json.py"]);
+        let link = Place::new(&[]).directory.keep().join("link");
+        std::os::unix::fs::symlink(place.directory.path(), &link).unwrap();
+        place.modules.insert("json".into(), Some(link.clone()));
+        assert_eq!(place.find(), None, "the module's own directory by another name");
+        fs::remove_dir_all(link.parent().unwrap()).unwrap();
         assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[]), None);
     }
 

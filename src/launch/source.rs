@@ -6,12 +6,13 @@
 //!
 //! What the program imports is followed into modules of its own: those beside the script,
 //! or the rest of the package that `-m` names. That is bounded, for it is done at every
-//! run; a program that is larger is known less well. Nothing is consumed: a program that
-//! comes through a pipe is not known at all.
+//! run; a program that is larger is known less well. Nothing is consumed: of a program that
+//! comes through a pipe only as much is known as stands in it already.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ use super::miss::Miss;
 const MAX_FILES: usize = 32;
 /// How much of them is read, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
+/// How long a program may take to come through a pipe, in milliseconds.
+const MAX_WAIT: u8 = 10;
 /// Where a zip file's directory may end before the end of the file: its longest comment.
 const MAX_ZIP_END: i64 = 22 + 0xffff;
 
@@ -209,7 +212,7 @@ fn locate(root: &Path, name: &str, main: bool) -> Vec<PathBuf> {
         } else if directory.is_dir() {
             // A namespace package: what matters lies within it.
         } else {
-            let file = directory.with_added_extension("py");
+            let file = directory.with_file_name(format!("{part}.py"));
             if file.is_file() {
                 files.push(file);
             }
@@ -223,21 +226,41 @@ fn locate(root: &Path, name: &str, main: bool) -> Vec<PathBuf> {
     files
 }
 
-/// Standard input, if it is a file, from where it stands; it is left standing there.
+/// The beginning of what stands in standard input, which is left there.
+///
+/// A file is read from where it stands. Of a pipe, `tee(2)` shows what is in it; a program
+/// that has not been written yet cannot run yet either, so it does no harm to wait for a
+/// moment, but a short one, for plain Python could get ready meanwhile.
 fn peek_stdin() -> Option<Vec<u8>> {
     use nix::sys::stat::{SFlag, fstat};
-    use std::os::fd::AsFd;
 
     let stdin = io::stdin();
-    let mode = fstat(stdin.as_fd()).ok()?.st_mode;
-    if mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-        return None;
-    }
-    let at = nix::unistd::lseek(stdin.as_fd(), 0, nix::unistd::Whence::SeekCur).ok()?;
+    let mode = SFlag::from_bits_truncate(fstat(&stdin).ok()?.st_mode) & SFlag::S_IFMT;
     let mut text = vec![0; MAX_BYTES];
-    let read = nix::sys::uio::pread(stdin.as_fd(), &mut text, at).ok()?;
+    let read = if mode == SFlag::S_IFREG {
+        let at = nix::unistd::lseek(&stdin, 0, nix::unistd::Whence::SeekCur).ok()?;
+        nix::sys::uio::pread(&stdin, &mut text, at).ok()?
+    } else if mode == SFlag::S_IFIFO {
+        peek_pipe(stdin.as_fd(), &mut text).ok()?
+    } else {
+        return None;
+    };
     text.truncate(read);
-    Some(text)
+    (read > 0).then_some(text)
+}
+
+fn peek_pipe(pipe: BorrowedFd<'_>, text: &mut [u8]) -> nix::Result<usize> {
+    use nix::fcntl::{OFlag, SpliceFFlags, tee};
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    if poll(&mut [PollFd::new(pipe, PollFlags::POLLIN)], MAX_WAIT)? == 0 {
+        return Err(nix::Error::EAGAIN);
+    }
+    let (copy, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    if tee(pipe, &into, text.len(), SpliceFFlags::SPLICE_F_NONBLOCK)? == 0 {
+        return Ok(0);
+    }
+    nix::unistd::read(&copy, text)
 }
 
 /// Whether Python's `zipimport` would take a file for an archive: it looks for the record

@@ -6,7 +6,7 @@
 //! there, and a crash leaves at most files that nobody refers to.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::ids::{ImageId, ImageKey};
 use super::ingest::Pages;
-use super::layout::{self, MANIFEST};
+use super::layout::{self, MANIFEST, USES};
 use super::lock::Lock;
 use super::manifest::{Extent, FileInfo, Manifest, Source};
-use super::pack::{PackInfo, modified_ns};
+use super::pack::{PackFile, PackInfo, modified_ns};
 use super::record::{Image, ImageRecord, check_name};
 use super::{Store, access, durable, index, remove};
 use crate::error::{Error, Result};
@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 /// An image whose pages are stored: now its files, then [`Sealed::commit`].
 pub struct Sealed<'s> {
     store: &'s Store,
+    dir: TempDir, // goes before the lock
     lock: Lock,
-    dir: TempDir,
     expected: u64,
     pages: Pages,
     files: Vec<FileInfo>,
@@ -136,6 +136,28 @@ impl<'s> Sealed<'s> {
         }
     }
 
+    /// Puts the new pack into its place and tells when its file there was written,
+    /// which another build of the same pages may have done.
+    fn put_pack(&self, info: &PackInfo, path: &Path) -> Result<i64> {
+        let layout = &self.store.layout;
+        let (to, known) = (layout.pack(&info.id), self.store.rows().pack(&info.id)?);
+        let Some(known) = known else {
+            durable::put(path, &layout.packs(), &to)?;
+            let found = access::trusted_file(&to)?;
+            if found.len() != info.bytes {
+                return Err(Error::failed(format!("the pack {} was changed", to.display()))
+                    .hint(format!("remove it: `rm {}`", to.display())));
+            }
+            return Ok(modified_ns(&found));
+        };
+        // One that the index knows and that is not as it was gets mended, so that
+        // the images that use it are whole again too.
+        if !PackFile::open(&to).is_ok_and(|pack| pack.is(&known)) {
+            durable::replace(path, known.modified_ns, &layout.packs(), &to)?;
+        }
+        Ok(known.modified_ns)
+    }
+
     /// Everything that changes the store; tells whether nothing was replaced.
     /// `put` is set once there is a directory to take back.
     fn put<T: Serialize>(
@@ -147,18 +169,9 @@ impl<'s> Sealed<'s> {
     ) -> Result<(Image, bool)> {
         let (layout, built) = (&self.store.layout, self.dir.path().join("image"));
         if let Some((info, path)) = self.pages.new.take() {
-            let to = layout.pack(&info.id);
-            durable::put(&path, &layout.packs(), &to)?;
-            // If another build put the same pages there, its file is as good.
-            let found = access::trusted_file(&to)?;
-            if found.len() != info.bytes {
-                return Err(Error::failed(format!("the pack {} was changed", to.display()))
-                    .hint("remove the images that use it, then build again"));
-            }
-            let own = |pack: &&mut PackInfo| pack.id == info.id;
-            self.pages.packs.iter_mut().filter(own).for_each(|pack| {
-                pack.modified_ns = modified_ns(&found);
-            });
+            let modified_ns = self.put_pack(&info, &path)?;
+            let own = self.pages.packs.iter_mut().filter(|pack| pack.id == info.id);
+            own.for_each(|pack| pack.modified_ns = modified_ns);
         }
         let created_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let created_ns = i64::try_from(created_ns.as_nanos()).unwrap_or(i64::MAX);
@@ -169,6 +182,7 @@ impl<'s> Sealed<'s> {
         manifest.files = std::mem::take(&mut self.files);
         let (bytes, id) = manifest.to_bytes()?;
         durable::write(&built.join(MANIFEST), &bytes, self.expected)?;
+        durable::write(&built.join(USES), b"", self.expected)?;
         durable::sync_dir(&built)?;
         *put = Some(id);
         durable::put(&built, &layout.images(), &layout.image(&id))?;

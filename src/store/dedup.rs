@@ -1,17 +1,18 @@
 //! Which pages of an image are in the store already.
 //!
-//! The rule: a stretch of pages that lies in a pack in the same order is used
-//! in place if it has at least [`LONG`] pages, because shorter pieces map slowly
-//! (64 / 16 / 4 / 1 pages per piece restore in 7.4 / 7.8 / 11.2 / 29 ms), or if
-//! it makes up all that is left of its run and so costs no further piece. What
-//! is in shorter stretches is stored again, knowingly.
+//! The rule: pages that lie in a pack in the same order are used in place, in
+//! stretches of at least [`SHORT`] pages, as long as the image has no more than
+//! one piece per [`LONG`] pages, or [`FEW`] pieces; stretches of [`LONG`] pages
+//! are always used, and so is one that makes up all that is left of its run, for
+//! it costs no further piece. All else is stored again, knowingly: each piece
+//! costs 1.5 to 2 us at every restore, and pieces of 64 / 16 / 4 / 1 pages
+//! restore in 7.4 / 7.8 / 11.2 / 29 ms.
 //!
-//! As only long stretches are looked for, not every page needs to be found: the
-//! first page of each run that was stored, and every 16th after it, is an
-//! anchor (or the next one there that is not zeroes). Wherever 16 pages lie in a
-//! row in a pack, one of them is an anchor. So the table to search has 16 times
-//! fewer entries, which makes it cheap enough to live in the packs and be read
-//! anew for each build.
+//! So not every page needs to be found: the first page of each run that was
+//! stored, and every fourth after it, is an anchor (or the next one there that
+//! is not zeroes). Wherever four pages lie in a row in a pack, one of them is an
+//! anchor. This makes the table to search small enough to live in the packs and
+//! be read anew for each build.
 //!
 //! Zeroes: 16 pages of them in a row, or a run that holds nothing else, are not
 //! stored at all. Fewer are holes in the pack.
@@ -26,8 +27,15 @@ use std::ops::Range;
 use super::ids::PageHash;
 use super::pages;
 
-/// From this many pages on, a stretch is worth a piece of its own.
+/// From this many pages on, a stretch is always worth a piece of its own.
 pub(super) const LONG: usize = 16;
+
+/// From this many pages on, it is if the image has few pieces; also the distance
+/// of anchors.
+pub(super) const SHORT: usize = 4;
+
+/// So many pieces (about half a millisecond) are few in any image.
+const FEW: usize = 256;
 
 /// A page that lies in more places than this is looked for in the newest only.
 const MOST_PLACES: usize = 16;
@@ -45,6 +53,14 @@ pub(super) enum Piece {
     Known { pack: Option<usize>, slot: u32, pages: usize },
     /// They are to be written to the new pack, from this slot on.
     New { slot: u32, pages: usize },
+}
+
+/// A pack that may be used.
+#[derive(Debug)]
+struct Pack {
+    hashes: Hashes,
+    /// Whether the image uses it, and so opens it anyway.
+    used: bool,
 }
 
 /// The hashes of one pack.
@@ -86,12 +102,15 @@ impl Hasher for Prefix {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// By pack number, in the order they were added.
-    packs: Vec<Hashes>,
+    packs: Vec<Pack>,
     places: Vec<Place>,
     newest: HashMap<u64, u32, BuildHasherDefault<Prefix>>,
     /// The new pack.
     new: Vec<PageHash>,
     new_anchors: Vec<u32>,
+    /// How much of the image has been decided upon.
+    pages: usize,
+    pieces: usize,
 }
 
 /// The number that stands for the new pack among the places.
@@ -102,7 +121,7 @@ impl Known {
     /// added before.
     pub fn add_pack(&mut self, anchors: &[(u32, u64)]) {
         let pack = self.packs.len() as u32;
-        self.packs.push(Hashes::Unread);
+        self.packs.push(Pack { hashes: Hashes::Unread, used: false });
         self.newest.reserve(anchors.len());
         anchors.iter().for_each(|(slot, prefix)| self.add_place(*prefix, pack, *slot));
     }
@@ -140,9 +159,10 @@ impl Known {
             }
             if zeroes == 0
                 && let Some((found, piece)) = self.longest(run, waiting, at, &mut read)
-                && (found.len() >= LONG || found == (waiting..run.len()))
+                && self.is_worth(found.len(), found == (waiting..run.len()), at, &pieces, &piece)
             {
                 self.store(&run[waiting..found.start], &mut pieces);
+                self.use_pack(&piece);
                 pieces.push(piece);
                 at = found.end;
                 waiting = at;
@@ -157,7 +177,36 @@ impl Known {
             }
         }
         self.store(&run[waiting..], &mut pieces);
+        self.pages += run.len();
+        self.pieces += pieces.len();
         pieces
+    }
+
+    /// Whether to use a known stretch in place. `is_rest`: it is all that is left
+    /// of its run; `pages`: those of the run before it; `pieces`: so far.
+    fn is_worth(
+        &self,
+        stretch: usize,
+        is_rest: bool,
+        pages: usize,
+        pieces: &[Piece],
+        piece: &Piece,
+    ) -> bool {
+        if let Piece::Known { pack: Some(pack), .. } = piece
+            && !self.packs[*pack].used
+        {
+            return stretch >= LONG; // another file to open
+        }
+        // It splits what is around it: one piece for itself, one for what follows.
+        let all = self.pieces + pieces.len() + 2;
+        let few = all <= FEW || all * LONG <= self.pages + pages;
+        is_rest || stretch >= LONG || (stretch >= SHORT && few)
+    }
+
+    fn use_pack(&mut self, piece: &Piece) {
+        if let Piece::Known { pack: Some(pack), .. } = piece {
+            self.packs[*pack].used = true;
+        }
     }
 
     /// Gives new pages their slots.
@@ -168,7 +217,7 @@ impl Known {
         let zero = pages::zero_hash();
         let first = self.new.len() as u32;
         self.new.extend_from_slice(run);
-        for (slot, stretch) in (first..).step_by(LONG).zip(run.chunks(LONG)) {
+        for (slot, stretch) in (first..).step_by(SHORT).zip(run.chunks(SHORT)) {
             // Zeroes are everywhere, and never the reason to look at a pack.
             if let Some(skip) = stretch.iter().position(|hash| *hash != zero) {
                 let slot = slot + skip as u32;
@@ -219,11 +268,11 @@ impl Known {
 }
 
 fn hashes_of<'a>(
-    packs: &'a mut [Hashes],
+    packs: &'a mut [Pack],
     number: usize,
     read: &mut impl FnMut(usize) -> Option<Vec<PageHash>>,
 ) -> &'a [PageHash] {
-    let pack = &mut packs[number];
+    let pack = &mut packs[number].hashes;
     if let Hashes::Unread = pack {
         *pack = read(number).map_or(Hashes::Unusable, Hashes::Read);
     }
@@ -251,9 +300,14 @@ mod tests {
 
     /// What is known when just this run has been stored.
     fn stored(numbers: impl IntoIterator<Item = u32>) -> (Known, Vec<PageHash>) {
+        stored_runs(&[run(numbers)])
+    }
+
+    fn stored_runs(runs: &[Vec<PageHash>]) -> (Known, Vec<PageHash>) {
         let mut first = Known::default();
-        let pages = run(numbers);
-        first.place(&pages, |_| None);
+        for run in runs {
+            first.place(run, |_| None);
+        }
         let (hashes, anchors) = first.new_pack();
         let anchors: Vec<_> =
             anchors.iter().map(|slot| (*slot, hashes[*slot as usize].prefix())).collect();
@@ -272,36 +326,69 @@ mod tests {
 
     #[test]
     fn the_same_run_again_is_one_piece() {
-        for length in [1, 5, 16, 100, 3000] {
+        for length in [16, 17, 100, 3000] {
             let (mut table, pack) = stored(1..=length);
             let pieces = place(&mut table, &pack, (1..=length).collect());
             assert_eq!(pieces, [known(0, length as usize)]);
         }
     }
 
+    /// Places a run after another one, by which the pack is in use.
+    fn place_next(numbers: Vec<u32>) -> Vec<Piece> {
+        let (mut table, pack) = stored((1..=100).chain(900..=920));
+        assert_eq!(place(&mut table, &pack, (900..=920).collect()), [known(100, 21)]);
+        place(&mut table, &pack, numbers)
+    }
+
     #[test]
-    fn any_sixteen_pages_in_a_row_are_found() {
-        let (_, pack) = stored(1..=100);
-        for start in 1..=84 {
-            let (mut table, _) = stored(1..=100);
-            let other = 1000..1003;
-            let numbers = other.clone().chain(start..start + 16).chain(other).collect();
-            let pieces = place(&mut table, &pack, numbers);
+    fn any_four_pages_in_a_row_are_found() {
+        for start in 1..=96 {
+            let numbers = (1000..1003).chain(start..start + 4).chain(1003..1006).collect();
             let new = |slot| Piece::New { slot, pages: 3 };
-            assert_eq!(pieces, [new(0), known(start - 1, 16), new(3)], "from {start}");
+            let pieces = [new(0), known(start - 1, 4), new(3)];
+            assert_eq!(place_next(numbers), pieces, "from {start}");
         }
     }
 
     #[test]
-    fn fifteen_in_a_row_are_stored_again() {
+    fn three_in_a_row_are_stored_again() {
+        let numbers = [999].into_iter().chain(1..=3).chain([998]).collect();
+        assert_eq!(place_next(numbers), [Piece::New { slot: 0, pages: 5 }]);
+    }
+
+    #[test]
+    fn another_pack_is_opened_for_sixteen_pages_and_not_for_less() {
         let (mut table, pack) = stored(1..=100);
-        let numbers = [999].into_iter().chain(1..=15).chain([998]).collect();
-        assert_eq!(place(&mut table, &pack, numbers), [Piece::New { slot: 0, pages: 17 }]);
+        let first = |last| [999].into_iter().chain(1..=last).collect();
+        assert_eq!(place(&mut table, &pack, first(15)), [Piece::New { slot: 0, pages: 16 }]);
+        let (mut table, pack) = stored(1..=100);
+        let pieces = [Piece::New { slot: 0, pages: 1 }, known(0, 16)];
+        assert_eq!(place(&mut table, &pack, first(16)), pieces);
+    }
+
+    #[test]
+    fn an_image_of_many_pieces_uses_long_stretches_only() {
+        // Of each ten known pages one is new, then of each forty.
+        let (mut table, pack) = stored(1..=20_000);
+        place(&mut table, &pack, (19_950..=20_000).collect());
+        let with_new = |range: std::ops::Range<u32>, each: u32| {
+            range.map(|page| if page % each == 0 { 100_000 + page } else { page }).collect()
+        };
+        let small: Vec<Piece> = place(&mut table, &pack, with_new(1..10_000, 10));
+        // As many as are allowed; all would be 1999.
+        assert!((600..640).contains(&small.len()), "{}", small.len());
+        let more = place(&mut table, &pack, with_new(10_001..20_000, 40));
+        assert_eq!(more.len(), 9_999_usize.div_ceil(20) - 1);
+        // A smaller image has room for all of its pieces.
+        let (mut table, pack) = stored(1..=20_000);
+        let opener = place(&mut table, &pack, (15_000..15_100).collect());
+        assert_eq!(opener, [known(14_999, 100)]);
+        assert_eq!(place(&mut table, &pack, with_new(1..1000, 10)).len(), 199);
     }
 
     #[test]
     fn a_short_rest_is_used_where_it_costs_no_piece() {
-        let (mut table, pack) = stored((1..=40).chain(50..=90));
+        let (mut table, pack) = stored_runs(&[run(1..=40), run(50..=90)]);
         // After the first stretch nothing but three known pages is left.
         let pieces = place(&mut table, &pack, (1..=20).chain(50..=52).collect());
         assert_eq!(pieces, [known(0, 20), known(40, 3)]);
@@ -322,9 +409,9 @@ mod tests {
 
     #[test]
     fn a_run_that_begins_with_zeroes_is_found_again() {
-        let numbers = [0, 0, 0, 5, 6];
-        let (mut table, pack) = stored(numbers);
-        assert_eq!(place(&mut table, &pack, numbers.to_vec()), [known(0, 5)]);
+        let numbers: Vec<_> = [0, 0, 0].into_iter().chain(5..=30).collect();
+        let (mut table, pack) = stored(numbers.clone());
+        assert_eq!(place(&mut table, &pack, numbers), [known(0, 29)]);
     }
 
     #[test]
@@ -350,9 +437,13 @@ mod tests {
 
     #[test]
     fn the_longest_of_several_places_is_taken() {
-        let (mut table, pack) = stored((1..=16).chain(500..=520).chain(1..=64).chain(600..=610));
-        let pieces = place(&mut table, &pack, (1..=64).collect());
-        assert_eq!(pieces, [known(37, 64)]);
+        let short = run((1..=20).chain(500..=520));
+        let long = run((1..=64).chain(600..=610));
+        let mut table = Known::default();
+        // One pack holds them in two runs, so that both begin with an anchor.
+        table.add_pack(&[(0, short[0].prefix()), (41, long[0].prefix())]);
+        let pack = [short, long].concat();
+        assert_eq!(place(&mut table, &pack, (1..=64).collect()), [known(41, 64)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -50,6 +51,16 @@ pub(super) fn put(from: &Path, dir: &Path, to: &Path) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// The same for a file that takes the place of a damaged one, and gets the time
+/// of writing that the good one had.
+pub(super) fn replace(from: &Path, modified_ns: i64, dir: &Path, to: &Path) -> Result<()> {
+    let modified = UNIX_EPOCH + Duration::from_nanos(modified_ns.max(0).cast_unsigned());
+    let file = File::options().write(true).open(from).doing("open", from)?;
+    file.set_modified(modified).and_then(|()| file.sync_all()).doing("write", from)?;
+    fs::rename(from, to).doing("create", to)?;
+    sync_dir(dir)
 }
 
 #[cfg(test)]

@@ -44,18 +44,22 @@ fn failed_io(verb: &str, path: &Path, error: io::Error) -> Error {
 /// No space is left where `path` is; `needed` is what the whole step would
 /// have taken, in bytes, where that is known.
 pub(super) fn disk_full(path: &Path, needed: Option<u64>) -> Error {
-    // The file may be gone or never have come to be: its directory will do.
-    let near = path.ancestors().find_map(|dir| statvfs(dir).ok().map(|stat| (dir, stat)));
     let mut message = format!("no space left for {}", path.display());
     if let Some(needed) = needed {
         message += &format!(": up to {} needed", megabytes(needed));
-        if let Some((_, stat)) = &near {
-            let free = stat.blocks_available() * stat.fragment_size();
+        // The file may be gone or never have come to be: its directory will do.
+        if let Some(free) = path.ancestors().find_map(free_bytes) {
             message += &format!(", {} free", megabytes(free));
         }
     }
     Error::failed(message)
         .hint("free some space there, or remove images that are not needed with `pyimg rm`")
+}
+
+/// The bytes that this user may still write on the file system of `path`.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = statvfs(path).ok()?;
+    Some(stat.blocks_available() * stat.fragment_size())
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -11,12 +11,14 @@ use super::failure::sql;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
 use super::pack::PackInfo;
 use super::pages::PAGE;
-use super::record::{Candidate, CandidateQuery, Image, ImageRecord};
+use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord};
 use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
      executable, real_executable, interpreter, kernel, glibc, cpu, flags, python_env, recipe, \
      modules, import_ns";
+
+const PACK: &str = "id, pages, bytes, modified_ns";
 
 /// The index of the store at `root`.
 #[derive(Debug, Clone, Copy)]
@@ -92,14 +94,13 @@ impl Images<'_> {
 
     /// All packs, the oldest first.
     pub fn packs(&self) -> Result<Vec<PackInfo>> {
-        self.rows("SELECT id, pages, bytes, modified_ns FROM packs ORDER BY number", &[], |row| {
-            Ok(PackInfo {
-                id: PackId::new(row.get(0)?),
-                pages: row.get(1)?,
-                bytes: row.get(2)?,
-                modified_ns: row.get(3)?,
-            })
-        })
+        self.rows(&format!("SELECT {PACK} FROM packs ORDER BY number"), &[], pack)
+    }
+
+    /// The pack with this id.
+    pub fn pack(&self, id: &PackId) -> Result<Option<PackInfo>> {
+        let query = format!("SELECT {PACK} FROM packs WHERE id = ?");
+        Ok(self.rows(&query, &[id.as_bytes()], pack)?.pop())
     }
 
     /// Adds an image that uses these packs, which lie in the store. Its name and
@@ -193,40 +194,13 @@ impl Images<'_> {
     }
 }
 
-/// What tells that a file has not changed since it was hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileState {
-    /// The device that it lies on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When its content was last written, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// When anything about it was last changed, in nanoseconds since 1970.
-    pub ctime_ns: i64,
-}
-
-impl FileState {
-    /// The state that `stat` tells.
-    pub fn of(found: &std::fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let ns =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
-            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
-        }
-    }
-
-    /// SQLite's integers have a sign; only equality matters.
-    fn numbers(&self) -> [i64; 3] {
-        [self.device, self.inode, self.size].map(u64::cast_signed)
-    }
+fn pack(row: &Row) -> rusqlite::Result<PackInfo> {
+    Ok(PackInfo {
+        id: PackId::new(row.get(0)?),
+        pages: row.get(1)?,
+        bytes: row.get(2)?,
+        modified_ns: row.get(3)?,
+    })
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -13,9 +13,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::ffi::SQLITE_READONLY_ROLLBACK;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::failure::{damaged, sql};
+use super::durable;
+use super::failure::{damaged, free_bytes, sql};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
@@ -31,8 +33,13 @@ const APPLICATION: i32 = i32::from_be_bytes(*b"pyim");
 /// How long a change waits for another one to commit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a run waits for a commit before it does without the store.
-const PATIENCE_OF_A_RUN: Duration = Duration::from_millis(50);
+/// How often a run asks again while somebody commits, and after what pause. In
+/// all it waits for less time than the imports would take that it wants to save.
+const TRIES_OF_A_RUN: i32 = 400;
+const PAUSE_OF_A_RUN: Duration = Duration::from_micros(500);
+
+/// More than the journal of any removal takes, in bytes.
+const ROOM_FOR_A_JOURNAL: u64 = 4 << 20;
 
 /// What the index file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,41 +56,48 @@ pub(super) enum State {
 /// holds is checked, not changed.
 pub(super) fn open(layout: &Layout) -> Result<(Connection, State)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let index = connect(layout, flags, PATIENCE)?;
+    let index = connect(layout, flags)?;
     let settings = || {
+        index.busy_timeout(PATIENCE)?;
         index.pragma_update(None, "foreign_keys", true)?;
-        // Also syncs the directory after deleting the journal: without that, a
-        // removal could come back after its files are gone.
-        index.pragma_update(None, "synchronous", "EXTRA")
+        index.pragma_update(None, "synchronous", "FULL")
     };
     settings().map_err(sql(layout.root()))?;
     let state = state(&index, layout.root())?;
     Ok((index, state))
 }
 
-/// Opens the index for reading only.
+/// Opens the index for reading only. If a change was cut off by a crash, that is
+/// undone first, which takes the right to write.
 pub(super) fn open_to_read(layout: &Layout) -> Result<(Connection, State)> {
-    let index = connect(layout, OpenFlags::SQLITE_OPEN_READ_ONLY, PATIENCE_OF_A_RUN)?;
+    let open = |flags| -> Result<Connection> {
+        let index = connect(layout, flags)?;
+        let wait = |tries| {
+            std::thread::sleep(PAUSE_OF_A_RUN);
+            tries < TRIES_OF_A_RUN
+        };
+        index.busy_handler(Some(wait)).map_err(sql(layout.root()))?;
+        Ok(index)
+    };
+    let mut index = open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if let Err(error) = numbers(&index)
+        && error.sqlite_error().map(|error| error.extended_code) == Some(SQLITE_READONLY_ROLLBACK)
+    {
+        index = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    }
     let state = state(&index, layout.root())?;
     Ok((index, state))
 }
 
-fn connect(layout: &Layout, flags: OpenFlags, patience: Duration) -> Result<Connection> {
+fn connect(layout: &Layout, flags: OpenFlags) -> Result<Connection> {
     // No locks inside: a connection is used by one thread.
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connect = || {
-        let index = Connection::open_with_flags(layout.index(), flags)?;
-        index.busy_timeout(patience)?;
-        Ok(index)
-    };
-    connect().map_err(sql(layout.root()))
+    Connection::open_with_flags(layout.index(), flags).map_err(sql(layout.root()))
 }
 
 /// Tells what an index is; a newer one, and what is no index of ours, are errors.
 pub(super) fn state(index: &Connection, root: &Path) -> Result<State> {
-    let number = |name| index.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = number("application_id").map_err(sql(root))?;
-    let version = number("user_version").map_err(sql(root))?;
+    let (application, version) = numbers(index).map_err(sql(root))?;
     match (application, u32::try_from(version)) {
         (0, Ok(0)) => Ok(State::Empty),
         (APPLICATION, Ok(version)) if version == FORMAT => Ok(State::Current),
@@ -91,6 +105,12 @@ pub(super) fn state(index: &Connection, root: &Path) -> Result<State> {
         (APPLICATION, Ok(version)) if version > 0 => Ok(State::Old(version)),
         _ => Err(damaged(root, "its index is not one of pyimg's")),
     }
+}
+
+/// The application id and the version.
+fn numbers(index: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let number = |name| index.pragma_query_value(None, name, |row| row.get(0));
+    Ok((number("application_id")?, number("user_version")?))
 }
 
 fn newer(root: &Path, version: u32) -> Error {
@@ -116,7 +136,8 @@ pub(super) fn migrate(index: &mut Connection, root: &Path, from: State) -> Resul
     change(index, root, |change| migrate(change).map_err(sql(root)))
 }
 
-/// Runs one transaction that may write; an error undoes it.
+/// Runs one transaction that may write; an error undoes it. On return it is
+/// durable.
 pub(super) fn change<T>(
     index: &Connection,
     root: &Path,
@@ -128,7 +149,32 @@ pub(super) fn change<T>(
     let change = change.map_err(sql(root))?;
     let done = body(&change)?;
     change.commit().map_err(sql(root))?;
+    // The commit is the deletion of the journal. Until that is durable a power
+    // cut can undo it, and the files of removed images must not be gone by then.
+    // SQLite would do this too (synchronous = EXTRA), but with all readers shut
+    // out meanwhile.
+    durable::sync_dir(root)?;
     Ok(done)
+}
+
+/// Runs one transaction that takes things out. It works on a full disk too, where
+/// there is no room for a journal: then it is kept in memory, and a crash in these
+/// milliseconds would damage the index, which is no reason to keep a disk full.
+pub(super) fn shrink<T>(
+    index: &Connection,
+    root: &Path,
+    body: impl FnOnce(&Transaction) -> Result<T>,
+) -> Result<T> {
+    let set_journal = |mode| {
+        index.pragma_update_and_check(None, "journal_mode", mode, |_| Ok(())).map_err(sql(root))
+    };
+    if free_bytes(root).is_none_or(|free| free >= ROOM_FOR_A_JOURNAL) {
+        return change(index, root, body);
+    }
+    set_journal("MEMORY")?;
+    let done = change(index, root, body);
+    set_journal("DELETE")?;
+    done
 }
 
 #[cfg(test)]
@@ -185,6 +231,33 @@ mod tests {
         Connection::open(layout.index()).unwrap().pragma_update(None, "user_version", 1).unwrap();
         let error = open(&layout).unwrap_err();
         assert!(error.to_string().ends_with("is damaged: its index is not one of pyimg's"));
+    }
+
+    #[test]
+    fn a_change_that_was_cut_off_is_undone_by_the_next_reader() {
+        let (_dir, layout) = empty();
+        let (mut index, state) = open(&layout).unwrap();
+        migrate(&mut index, layout.root(), state).unwrap();
+        let (_copy_dir, copy) = empty();
+        // A change too big for the cache is in the file before it is committed.
+        index.pragma_update(None, "cache_size", 1).unwrap();
+        let change = index.transaction().unwrap();
+        for number in 0..500_u32 {
+            let path = format!("{number}{}", "x".repeat(500));
+            let row = "INSERT INTO interpreters VALUES (?, 1, 1, 1, 1, 1, zeroblob(32))";
+            change.execute(row, [path]).unwrap();
+        }
+        let journal = |layout: &Layout| layout.root().join("index.sqlite-journal");
+        std::fs::copy(layout.index(), copy.index()).unwrap();
+        std::fs::copy(journal(&layout), journal(&copy)).unwrap();
+        drop(change);
+        let size = |layout: &Layout| std::fs::metadata(layout.index()).unwrap().len();
+        assert!(size(&copy) > 200_000);
+        let (read, state) = open_to_read(&copy).unwrap();
+        assert_eq!(state, State::Current);
+        let count = "SELECT count(*) FROM interpreters";
+        assert_eq!(read.query_row(count, (), |row| row.get::<_, i64>(0)).unwrap(), 0);
+        assert!(!journal(&copy).exists() && size(&copy) < 200_000);
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 /// while a program runs.
 pub struct Ingest<'s> {
     store: &'s Store,
+    dir: TempDir, // goes before the lock
     lock: Lock,
-    dir: TempDir,
     expected: u64,
     /// The packs in the store that may be used, by their number in `known`.
     packs: Vec<PackInfo>,

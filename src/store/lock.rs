@@ -13,7 +13,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,14 @@ pub(super) fn alter(layout: &Layout, patience: Duration) -> Result<Lock> {
 fn change(layout: &Layout, how: FlockArg, patience: Duration) -> Result<Lock> {
     let path = layout.changes_lock();
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.doing("open", &path)?;
+    let file = match options.read(true).write(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Or somebody else makes it meanwhile.
+            let made = access::private_file(&path);
+            options.open(&path).or(made)?
+        }
+        opened => opened.doing("open", &path)?,
+    };
     match wait(file, how, patience).doing("lock", &path)? {
         Some(lock) => Ok(lock),
         None => Err(Error::failed(format!(
@@ -117,9 +123,11 @@ pub(super) fn outlast_runs(layout: &Layout, patience: Duration) -> Result<bool> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         opened => Some(opened.doing("open", &path)?),
     };
-    renew_runs(layout)?;
+    // Without room for a new file the old one has to do; new runs may then keep us
+    // waiting, but making room is what removals are for.
+    let renewed = renew_runs(layout);
     match old {
-        None => Ok(true),
+        None => renewed.map(|()| true),
         Some(old) => {
             let waited = wait(old, FlockArg::LockExclusiveNonblock, patience);
             Ok(waited.doing("lock", Path::new(&path))?.is_some())
@@ -185,7 +193,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| (0..500).for_each(|_| drop(run(&layout).unwrap())));
             }
-            (0..200).for_each(|_| drop(outlast_runs(&layout, Duration::from_secs(5)).unwrap()));
+            (0..200).for_each(|_| assert!(outlast_runs(&layout, Duration::from_secs(5)).unwrap()));
         });
     }
 }

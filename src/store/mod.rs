@@ -38,7 +38,6 @@ mod tests;
 
 pub use commit::Sealed;
 pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
-pub use images::FileState;
 pub use index::FORMAT;
 pub use ingest::Ingest;
 pub use layout::default_dir;
@@ -47,5 +46,5 @@ pub use open::Store;
 pub use pack::{PackInfo, offset_of};
 pub use pages::PAGE;
 pub use reader::{Reader, RunStore};
-pub use record::{Candidate, CandidateQuery, Image, ImageRecord, check_name};
+pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, check_name};
 pub use remove::Freed;

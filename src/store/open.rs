@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::failure::{Doing, damaged};
 use super::ids::{Digest, ImageKey};
-use super::images::FileState;
 use super::index::{self, State};
 use super::layout::{self, Layout};
 use super::reader::{Reader, not_a_directory};
+use super::record::FileState;
 use super::{access, durable, lock};
 use crate::error::{Error, Result};
 

@@ -3,7 +3,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -11,12 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::failure::Doing;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
-use super::images::{self, FileState, Images};
+use super::images::{self, Images};
 use super::index::{self, State};
 use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::{self, Manifest};
-use super::record::{Candidate, CandidateQuery, Image};
+use super::record::{Candidate, CandidateQuery, FileState, Image};
 use super::{access, pack};
 use crate::error::{Error, Result};
 
@@ -147,8 +146,7 @@ impl Reader {
     /// Counts a use of an image. In a store that cannot be written nothing is
     /// counted, and that is no error.
     pub fn note_use(&self, id: &ImageId) {
-        let mut options = OpenOptions::new();
-        let uses = options.append(true).create(true).mode(0o600).open(self.layout.uses(id));
+        let uses = OpenOptions::new().append(true).open(self.layout.uses(id));
         let _ = uses.and_then(|mut uses| uses.write_all(b"."));
     }
 
@@ -158,7 +156,9 @@ impl Reader {
     }
 
     fn add_use(&self, image: &mut Image) {
-        if let Ok(uses) = fs::symlink_metadata(self.layout.uses(&image.id)) {
+        if let Ok(uses) = fs::symlink_metadata(self.layout.uses(&image.id))
+            && uses.len() > 0
+        {
             image.hits = uses.len();
             image.last_used_ns = Some(pack::modified_ns(&uses));
         }

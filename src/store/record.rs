@@ -103,6 +103,42 @@ pub struct Candidate {
     pub import_ns: u64,
 }
 
+/// What tells that a file has not changed since it was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content was last written, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When anything about it was last changed, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+impl FileState {
+    /// The state that `stat` tells.
+    pub fn of(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let ns =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
+        }
+    }
+
+    /// SQLite's integers have a sign; only equality matters.
+    pub(super) fn numbers(&self) -> [i64; 3] {
+        [self.device, self.inode, self.size].map(u64::cast_signed)
+    }
+}
+
 /// Refuses names that could not be typed, or would be taken for an option.
 pub fn check_name(name: &str) -> Result<()> {
     let reason = if name.is_empty() {

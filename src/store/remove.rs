@@ -6,9 +6,13 @@
 //! lives on without a name. What a crash leaves is found by the next removal,
 //! because whatever lies in `images` and `packs` and is not in the index is
 //! swept, not only what was removed just now.
+//!
+//! Deleting gigabytes can take seconds, so under the lock things are only moved
+//! to `tmp`, and deleted when others may go on.
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -16,12 +20,16 @@ use std::time::Duration;
 use super::failure::Doing;
 use super::ids::{ImageId, ImageKey, PackId};
 use super::layout::{self, Layout};
-use super::{Store, index, lock};
+use super::lock::{self, Lock};
+use super::{Store, index};
 use crate::error::Result;
 
 /// How long a removal waits for runs to have mapped their image. They take
 /// milliseconds; one that is stopped must not keep us, and only loses its image.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How the names of things in `tmp` begin that only wait for deletion.
+const DISCARDED: &str = "removed-";
 
 /// What clearing up has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -41,8 +49,8 @@ impl Store {
     /// Removes images; keys that are not there are passed over. Pinned ones go
     /// too: whether to ask is the caller's.
     pub fn remove(&self, keys: &[ImageKey]) -> Result<Freed> {
-        let _lock = lock::alter(&self.layout, lock::PATIENCE)?;
-        let images = index::change(&self.index, self.layout.root(), |_| {
+        let lock = lock::alter(&self.layout, lock::PATIENCE)?;
+        let images = index::shrink(&self.index, self.layout.root(), |_| {
             let rows = self.rows();
             let mut images = 0;
             for key in keys {
@@ -51,35 +59,36 @@ impl Store {
             rows.delete_unused_packs()?;
             Ok(images)
         })?;
-        Ok(Freed { images, ..self.sweep_locked()? })
+        Ok(Freed { images, ..self.sweep_under(lock)? })
     }
 
     /// Deletes what lies in the store and is not in its index, unless others keep
     /// changing the store: then it stays for the next removal.
     pub(super) fn sweep(&self) -> Result<Freed> {
-        let _lock = lock::alter(&self.layout, Duration::from_secs(1))?;
-        self.sweep_locked()
+        self.sweep_under(lock::alter(&self.layout, Duration::from_secs(1))?)
     }
 
-    /// The same, by who holds the change lock alone.
-    fn sweep_locked(&self) -> Result<Freed> {
+    fn sweep_under(&self, lock: Lock) -> Result<Freed> {
+        let layout = &self.layout;
         let orphans = Orphans::of(self)?;
         let mut freed = Freed::default();
-        clear_temporary(&self.layout);
-        if orphans.images.is_empty() && orphans.packs.is_empty() {
-            return Ok(freed);
+        clear_temporary(layout);
+        if !orphans.is_empty() {
+            freed.postponed = !lock::outlast_runs(layout, PATIENCE)?;
         }
-        if !lock::outlast_runs(&self.layout, PATIENCE)? {
-            freed.postponed = true;
-            return Ok(freed);
+        if !freed.postponed {
+            for id in &orphans.images {
+                freed.bytes += discard(layout, &layout.image(id))?;
+            }
+            for id in &orphans.packs {
+                freed.bytes += discard(layout, &layout.pack(id))?;
+            }
+            freed.packs = orphans.packs.len() as u64;
         }
-        for id in orphans.images {
-            freed.bytes += delete(&self.layout.image(&id))?;
-        }
-        for id in orphans.packs {
-            freed.bytes += delete(&self.layout.pack(&id))?;
-            freed.packs += 1;
-        }
+        drop(lock);
+        // Those of a removal that was cut off too. One that is under way may be
+        // doing the same: then either of us finds nothing more to delete.
+        clear(layout, |name| name.starts_with(DISCARDED));
         Ok(freed)
     }
 }
@@ -91,6 +100,10 @@ struct Orphans {
 }
 
 impl Orphans {
+    fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.packs.is_empty()
+    }
+
     fn of(store: &Store) -> Result<Self> {
         let rows = store.rows();
         let images: HashSet<_> = rows.all()?.into_iter().map(|image| image.id).collect();
@@ -117,26 +130,42 @@ fn lying_in<T: std::hash::Hash + Eq>(
     Ok(found)
 }
 
-/// Deletes a file or a directory of files, and tells the disk space it took.
-fn delete(path: &Path) -> Result<u64> {
+/// Takes a file, or a directory of files, out of its place for good, and tells
+/// the disk space that it takes.
+fn discard(layout: &Layout, path: &Path) -> Result<u64> {
     let found = fs::symlink_metadata(path).doing("remove", path)?;
     let mut bytes = found.blocks() * 512;
     if found.is_dir() {
         for entry in fs::read_dir(path).doing("remove", path)? {
             bytes += entry.and_then(|entry| entry.metadata()).doing("remove", path)?.blocks() * 512;
         }
-        fs::remove_dir_all(path).doing("remove", path)?;
-    } else {
-        fs::remove_file(path).doing("remove", path)?;
     }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let to = layout.temporary().join(format!("{DISCARDED}{name}"));
+    // On a full disk there may be no room for another name; then it goes at once.
+    fs::rename(path, to).or_else(|_| delete(path)).doing("remove", path)?;
     Ok(bytes)
 }
 
+fn delete(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    }
+}
+
 /// Deletes what builds that were cut off have left. The caller holds the change
-/// lock alone, so no build is under way. What cannot be deleted does no harm.
+/// lock alone, so no build is under way.
 pub(super) fn clear_temporary(layout: &Layout) {
+    clear(layout, |name| !name.starts_with(DISCARDED));
+}
+
+/// Deletes some of what lies in `tmp`. What cannot be deleted does no harm.
+fn clear(layout: &Layout, which: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(layout.temporary()).into_iter().flatten().flatten() {
-        let _ = delete(&entry.path());
+        if which(&entry.file_name().to_string_lossy()) {
+            let _ = delete(&entry.path());
+        }
     }
 }
 

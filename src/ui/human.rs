@@ -75,8 +75,9 @@ mod tests {
     fn sizes() {
         let said = [0, 999, 1000, 99_949, 99_950, 999_499, 999_500, 73_400_000, 1_500_000_000_000];
         let said = said.map(size);
-        let expected =
-            ["0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "999 kB", "1.0 MB", "73.4 MB", "1.5 TB"];
+        let expected = [
+            "0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "999 kB", "1.0 MB", "73.4 MB", "1.5 TB",
+        ];
         assert_eq!(said, expected);
         assert_eq!(size(u64::MAX), "18446744 TB");
     }

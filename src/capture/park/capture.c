@@ -177,38 +177,33 @@ static void leave_surroundings(void)
         refuse("the root directory cannot be entered");
 }
 
-static PyObject *take(PyObject *kept, const char *name)
+static PyObject *take(PyObject *inside, const char *name)
 {
-    PyObject *value = py.PyDict_GetItemString(kept, name);
+    PyObject *value = py.PyDict_GetItemString(inside, name);
 
     if (value == NULL)
         refuse("the build's own script is incomplete");
-    py.Py_IncRef(value);
     return value;
 }
 
 static void remember(PyObject *inside)
 {
+    static const char *const names[] = {
+        "wake", "renew", "atexit_run", "thread_count", "collect", "tracked", "frozen",
+        "unfreeze", "stream_types", "raw_streams", "is_finalizing", "image_modules", "containers",
+    };
     const char *lc_ctype = getenv("LC_CTYPE");
 
     if (lc_ctype != NULL && (origin.lc_ctype == NULL || strcmp(lc_ctype, origin.lc_ctype) != 0))
         image.coerced_lc_ctype = strdup(lc_ctype);
-    image.wake = take(inside, "wake");
-    image.renew = take(inside, "renew");
-    image.atexit_run = take(inside, "atexit_run");
-    image.thread_count = take(inside, "thread_count");
-    image.collect = take(inside, "collect");
-    image.tracked = take(inside, "tracked");
-    image.frozen = take(inside, "frozen");
-    image.unfreeze = take(inside, "unfreeze");
-    image.streams = take(inside, "stream_types");
-    image.raw_streams = take(inside, "raw_streams");
-    image.is_finalizing = take(inside, "is_finalizing");
+    for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++) {
+        image.held[i] = take(inside, names[i]);
+        py.Py_IncRef(image.held[i]);
+    }
     image.full_end = py.PyObject_IsTrue(take(inside, "full_end")) != 0;
     image.safe_path = py.PyObject_IsTrue(take(inside, "safe_path")) != 0;
-    image.modules = take(inside, "image_modules");
-    image.keep = take(inside, "image_containers");
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
+    image.inside = inside;
 }
 
 /* The collector must see __main__: its names are the program's, and most

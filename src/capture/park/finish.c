@@ -37,15 +37,6 @@ static void call_quietly(PyObject *function)
     python_drop(result);
 }
 
-_Noreturn void finish_fully(struct outcome outcome)
-{
-    if (image.unfreeze != NULL)
-        call_quietly(image.unfreeze);
-    if (py.Py_FinalizeEx() < 0)
-        outcome.status = 120;
-    leave(outcome);
-}
-
 static long call_long(PyObject *function)
 {
     PyObject *result = py.PyObject_CallObject(function, NULL);
@@ -54,6 +45,42 @@ static long call_long(PyObject *function)
     py.PyErr_Clear();
     python_drop(result);
     return value;
+}
+
+/* The program called gc.unfreeze(): its objects and the image's can no longer be
+ * told apart. Then the collector knows at least as many as were frozen, and else
+ * few; asking it for the number of frozen ones would read them all, which takes
+ * longer than all the rest of a common end. (What the program froze itself
+ * CPython does not collect at its end either.) */
+static bool unfrozen_by_program(void)
+{
+    PyObject *objects = py.PyObject_CallObject(image.tracked, NULL);
+    bool answer = objects == NULL || py.PyList_Size(objects) >= image.frozen_count;
+
+    py.PyErr_Clear();
+    python_drop(objects);
+    return answer;
+}
+
+/* What the image froze is collected again, and what we kept is let go: an
+ * object that stays referenced is never finished, not even sys.stdout. */
+static void let_go(void)
+{
+    if (image.inside == NULL)
+        return;
+    if (!unfrozen_by_program())
+        call_quietly(image.unfreeze);
+    py.PyDict_Clear(image.inside);
+    for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++)
+        python_drop(image.held[i]);
+}
+
+_Noreturn void finish_fully(struct outcome outcome)
+{
+    let_go();
+    if (py.Py_FinalizeEx() < 0)
+        outcome.status = 120;
+    leave(outcome);
 }
 
 static bool is_set(PyObject *owner, const char *getter)
@@ -116,7 +143,7 @@ static bool is_out_of_the_ordinary(void)
     return image.full_end || sys == NULL || !python_is(sys, py.PyModule_Type) || other_threads() ||
            is_set(sys, "gettrace") || is_set(sys, "getprofile") || collector_is_observed() ||
            py.PyInterpreterState_Next(py.PyInterpreterState_Head()) != NULL ||
-           call_long(image.frozen) != image.frozen_count || has_exit_functions();
+           unfrozen_by_program() || has_exit_functions();
 }
 
 /* wait_for_thread_shutdown() when nobody is left to wait for: runs what
@@ -215,7 +242,7 @@ static PyObject *remove_modules(void)
     while (py.PyDict_Next(modules, &position, &name, &found)) {
         PyObject *reference;
 
-        if (found == py.PyDict_GetItem(image.modules, name) || !python_is(found, py.PyModule_Type))
+        if (found == py.PyDict_GetItem(image.image_modules, name) || !python_is(found, py.PyModule_Type))
             continue;
         reference = py.PyWeakref_NewRef(found, NULL);
         if (reference != NULL)
@@ -225,6 +252,28 @@ static PyObject *remove_modules(void)
         py.PyDict_SetItem(modules, name, PY_NONE);
     }
     return references;
+}
+
+/* CPython empties sys.modules at this point, so that nothing can be imported
+ * any more. Here it stays as it is: emptying it would write to every module. */
+static PyObject *import_nothing(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+    (void)self, (void)arguments, (void)keywords;
+    py.PyErr_SetString(py.PyExc_ImportError,
+                       "sys.meta_path is None, Python is likely shutting down");
+    return NULL;
+}
+
+static void stop_imports(void)
+{
+    static struct method_definition definition = {
+        "__import__", import_nothing, PY_VARARGS_KEYWORDS, NULL,
+    };
+    PyObject *function = py.PyCFunction_NewEx(&definition, NULL, NULL);
+
+    if (function != NULL)
+        py.PyDict_SetItemString(py.PyEval_GetBuiltins(), "__import__", function);
+    python_drop(function);
 }
 
 /* _PyModule_ClearDict(): first the names with one underscore, then the others. */
@@ -294,7 +343,7 @@ static int round_of(PyObject *type)
     if (!py.PyObject_HasAttrString(type, "__del__"))
         return -1;
     for (int i = 0; i < 3; i++)
-        if (py.PyType_IsSubtype(type, py.PyTuple_GetItem(image.streams, i)))
+        if (py.PyType_IsSubtype(type, py.PyTuple_GetItem(image.stream_types, i)))
             return i + 1;
     return 0;
 }
@@ -342,6 +391,7 @@ _Noreturn void finish(struct outcome outcome)
     py.PyGC_Collect();
     clear_special_names();
     references = remove_modules();
+    stop_imports();
     clear_builtins();
     call_quietly(image.collect);
     clear_modules(references);

@@ -59,7 +59,7 @@ def drop_variable(name):
 def steps():
     if RECIPE["kind"] == "code":
         stand_in(["-c"], ["-c", RECIPE["code"]], "")
-        return [(RECIPE["code"], main_names_copy())]
+        return [(RECIPE["code"] + "\n", main_names_copy())]
     if RECIPE["kind"] == "script":
         path = RECIPE["script"]
         stand_in([path], [path], real_directory(path))
@@ -327,7 +327,7 @@ def tidy():
 
 def settle():
     """With the streams on /dev/null: what C and waking need from now on."""
-    global streams, generators, stream_types, full_end, image_modules, image_containers
+    global streams, generators, stream_types, full_end, image_modules, containers
     global atexit_run, thread_count, collect, tracked, frozen, unfreeze, is_finalizing
     streams = [stream_settings(fd) for fd in range(3)]
     generators = random_generators()
@@ -338,7 +338,7 @@ def settle():
     full_end = bool(flags.verbose or flags.dev_mode or flags.inspect or sys.abiflags)
     main = sys.modules["__main__"]  # multiprocessing knows it by another name, too
     image_modules = {name: module for name, module in sys.modules.items() if module is not main}
-    image_containers = [
+    containers = [
         sys.path, sys.argv, sys.meta_path, sys.path_hooks, sys.path_importer_cache
     ]
     atexit_run, thread_count = atexit._run_exitfuncs, _thread._count

@@ -55,19 +55,25 @@ struct origin {
 
 /* Callables of inside.py and objects of the interpreter kept for waking. */
 struct image {
-    PyObject *wake;              /* inside.py's function */
-    PyObject *renew;             /* likewise */
-    PyObject *atexit_run;        /* atexit._run_exitfuncs */
-    PyObject *thread_count;      /* _thread._count */
-    PyObject *collect;           /* gc.collect */
-    PyObject *tracked;           /* gc.get_objects */
-    PyObject *frozen;            /* gc.get_freeze_count */
-    PyObject *unfreeze;          /* gc.unfreeze */
-    PyObject *streams;           /* tuple: io.TextIOBase, BufferedIOBase, RawIOBase */
-    PyObject *raw_streams;       /* list: what is beneath the standard streams */
-    PyObject *is_finalizing;     /* says True, for sys.is_finalizing */
-    PyObject *modules;           /* dict: sys.modules as parked, without __main__ */
-    PyObject *keep;              /* containers that must not be freed at the end */
+    PyObject *inside;                /* the namespace of inside.py; NULL before parking */
+    union {
+        struct {
+            PyObject *wake;          /* inside.py's function */
+            PyObject *renew;         /* likewise */
+            PyObject *atexit_run;    /* atexit._run_exitfuncs */
+            PyObject *thread_count;  /* _thread._count */
+            PyObject *collect;       /* gc.collect */
+            PyObject *tracked;       /* gc.get_objects */
+            PyObject *frozen;        /* gc.get_freeze_count */
+            PyObject *unfreeze;      /* gc.unfreeze */
+            PyObject *stream_types;  /* tuple: io.TextIOBase, BufferedIOBase, RawIOBase */
+            PyObject *raw_streams;   /* list: what is beneath the standard streams */
+            PyObject *is_finalizing; /* says True, for sys.is_finalizing */
+            PyObject *image_modules; /* dict: sys.modules as parked, without __main__ */
+            PyObject *containers;    /* list: what must not be freed at the end */
+        };
+        PyObject *held[13];
+    };
     long frozen_count;
     Py_ssize_t builtins_size;
     const char *coerced_lc_ctype; /* set by PEP 538, or NULL */

@@ -23,7 +23,7 @@ static char *absolute(const char *path)
 
     if (path[0] == '/' || getcwd(directory, sizeof directory) == NULL)
         return strdup(path);
-    if (py.hexversion >= PY_3_10 && (path[0] == '\0' || strcmp(path, ".") == 0))
+    if (py.hexversion >= PY_3_11 && (path[0] == '\0' || strcmp(path, ".") == 0))
         return strdup(directory);
     if (asprintf(&joined, "%s/%s", directory, path) == -1)
         gate_fail("no memory");
@@ -281,12 +281,16 @@ static struct outcome conclude(PyObject *result)
     return (struct outcome){0};
 }
 
-/* pymain_run_command() */
+/* pymain_run_command(); the command line's parser adds the newline. */
 static struct outcome run_command(const char *text, PyObject *namespace)
 {
-    PyObject *command = py.PyUnicode_DecodeFSDefault(text);
-    PyObject *bytes = NULL, *result;
+    PyObject *command, *bytes = NULL, *result;
+    char *line;
 
+    if (asprintf(&line, "%s\n", text) == -1)
+        abort();
+    command = py.PyUnicode_DecodeFSDefault(line);
+    free(line);
     if (command != NULL && py.PySys_Audit("cpython.run_command", "O", command) < 0)
         return program_unhandled();
     if (command != NULL)

@@ -3,7 +3,7 @@
  * The library is compiled without Python's headers and linked against no
  * libpython: one build serves CPython 3.9 to 3.13, static or shared. Only
  * public names are looked up, objects stay opaque, no struct layout is known
- * (PyCompilerFlags below is part of the documented API and has not changed
+ * (PyCompilerFlags and PyMethodDef below are documented and have not changed
  * since 3.8).
  */
 #ifndef PARK_PYTHON_H
@@ -26,11 +26,19 @@ struct compiler_flags {
     int feature_version;
 };
 
+struct method_definition {
+    const char *name;
+    PyObject *(*function)(PyObject *, PyObject *, PyObject *);
+    int flags;
+    const char *doc;
+};
+
 enum {
     PY_FILE_INPUT = 257,         /* Py_file_input */
+    PY_VARARGS_KEYWORDS = 3,     /* METH_VARARGS | METH_KEYWORDS */
     PY_PRINT_RAW = 1,            /* Py_PRINT_RAW */
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
-    PY_3_10 = 0x030a0000,
+    PY_3_11 = 0x030b0000,
     PY_3_13 = 0x030d0000,
 };
 
@@ -80,7 +88,8 @@ enum {
     F(PyObject *, PyBytes_FromStringAndSize, (const char *, Py_ssize_t)) \
     F(char *, PyBytes_AsString, (PyObject *)) \
     F(PyObject *, PyBool_FromLong, (long)) \
-    F(PyObject *, PyDict_Copy, (PyObject *)) \
+    F(PyObject *, PyCFunction_NewEx, (struct method_definition *, PyObject *, PyObject *)) \
+    F(void, PyDict_Clear, (PyObject *)) \
     F(int, PyDict_DelItemString, (PyObject *, const char *)) \
     F(PyObject *, PyDict_GetItem, (PyObject *, PyObject *)) \
     F(PyObject *, PyDict_GetItemString, (PyObject *, const char *)) \
@@ -135,6 +144,7 @@ enum {
 
 /* Exported pointers to objects. */
 #define PY_EXCEPTIONS(F) \
+    F(PyExc_ImportError) \
     F(PyExc_KeyboardInterrupt) \
     F(PyExc_RuntimeError) \
     F(PyExc_SystemExit)

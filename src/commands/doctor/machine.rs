@@ -26,8 +26,11 @@ pub(super) fn look() -> Vec<Finding> {
         Some(Ok(())) => Some(true),
         _ => None,
     };
-    findings.push(privilege::look(criu.as_ref().map(Criu::binary), permitted));
-    findings.push(kernel(check.as_ref()));
+    let privilege = privilege::look(criu.as_ref().map(Criu::binary), permitted);
+    // Without the privilege, CRIU's refusal says nothing of the kernel.
+    let telling = check.as_ref().filter(|_| privilege.status != Status::Failed);
+    let kernel = kernel(telling);
+    findings.extend([privilege, kernel]);
     findings.push(match runtime {
         Ok(runtime) => Finding::ok("runtime-directory", runtime.path().display().to_string()),
         Err(error) => Finding::failed("runtime-directory", Error::from(error).to_string())
@@ -43,7 +46,8 @@ fn version(criu: &Criu) -> Finding {
             Finding::ok("criu", format!("{binary}, version {version}"))
         }
         Ok(version) => {
-            let detail = format!("{binary} is version {version}, at least {OLDEST_VERSION} is needed");
+            let detail =
+                format!("{binary} is version {version}, at least {OLDEST_VERSION} is needed");
             Finding::failed("criu", detail).fix(
                 "run `scripts/setup` in pyimg's source directory, or set PYIMG_CRIU to a newer one",
             )
@@ -53,10 +57,8 @@ fn version(criu: &Criu) -> Finding {
 }
 
 fn kernel(check: Option<&Result<(), criu::Error>>) -> Finding {
-    let release = uname().map_or_else(
-        |_| "unknown".into(),
-        |name| name.release().to_string_lossy().into_owned(),
-    );
+    let release = uname()
+        .map_or_else(|_| "unknown".into(), |name| name.release().to_string_lossy().into_owned());
     let kernel = format!("Linux {release}");
     // Only a kernel with CONFIG_CHECKPOINT_RESTORE has this directory.
     if !Path::new("/proc/self/map_files").exists() {
@@ -65,9 +67,8 @@ fn kernel(check: Option<&Result<(), criu::Error>>) -> Finding {
     }
     match check {
         Some(Ok(())) => Finding::ok("kernel", format!("{kernel}, CRIU works on it")),
-        // Says nothing of the kernel: another finding tells why.
-        None | Some(Err(criu::Error::NotPermitted { .. })) => Finding::ok("kernel", kernel),
+        None => Finding::ok("kernel", kernel),
         Some(Err(error)) => Finding::failed("kernel", format!("{kernel}: {error}"))
-            .fix(format!("`{} check` says more", "criu")),
+            .fix("`criu check --all` shows what the kernel lacks; use another kernel or CRIU"),
     }
 }

@@ -27,47 +27,47 @@ pub(super) fn look(binary: Option<&Path>, permitted: Option<bool>) -> Finding {
     let user = geteuid();
     let who = if user.is_root() { "root".into() } else { format!("user {user}") };
     let own = process.effective & (SYS_ADMIN | CHECKPOINT_RESTORE) != 0;
-    if own && permitted != Some(false) {
-        let detail = if user.is_root() { who } else { format!("{who}, with the capability") };
-        return traced(Finding::ok(NAME, detail), process.effective);
+    let file = binary.map(FileCapabilities::read).unwrap_or_default();
+    let fine = || traced(Finding::ok(NAME, who.as_str()), process.effective | file.permitted);
+    match (permitted, binary) {
+        (Some(true), _) => fine(),
+        (None, _) if own => fine(),
+        (None, None) => {
+            let detail = format!("{who}: the criu binary will need a capability");
+            Finding::new(NAME, Status::Warning, detail)
+        }
+        (_, Some(binary)) if !own && let Some(why) = obstacle(&who, binary, &file, &process) => why,
+        (None, Some(_)) => fine(),
+        (Some(false), _) => {
+            Finding::failed(NAME, format!("{who}: CRIU has the capability and cannot use it"))
+                .fix("in a container, `--privileged`; `criu check --unprivileged` says more")
+        }
     }
-    let Some(binary) = binary else {
-        let detail = format!("{who}: the criu binary will need a capability");
-        return Finding::new(NAME, Status::Warning, detail);
-    };
-    let file = FileCapabilities::read(binary);
-    if permitted == Some(true) {
-        let detail = if file.gives(CHECKPOINT_RESTORE) || file.gives(SYS_ADMIN) {
-            format!("{who}, {} has the capability", binary.display())
-        } else {
-            format!("{who}, through a user namespace")
-        };
-        return traced(Finding::ok(NAME, detail), process.effective | file.permitted);
-    }
-    obstacle(&who, binary, &file, &process)
 }
 
-/// Why the binary's capability does not help.
-fn obstacle(who: &str, binary: &Path, file: &FileCapabilities, process: &Process) -> Finding {
+/// Why the binary's capability does not help, where that can be seen.
+fn obstacle(
+    who: &str,
+    binary: &Path,
+    file: &FileCapabilities,
+    process: &Process,
+) -> Option<Finding> {
     let shown = binary.display();
-    if !file.gives(CHECKPOINT_RESTORE) {
-        return Finding::failed(NAME, format!("{who}: {shown} lacks cap_checkpoint_restore"))
-            .fix(format!("run as root: setcap cap_checkpoint_restore+eip {shown}"));
-    }
-    let failed = |why: &str, fix: &str| {
-        Finding::failed(NAME, format!("{who}: {shown} has the capability, but {why}")).fix(fix)
-    };
-    if process.no_new_privileges {
-        failed("no_new_privs is set", "in a container, leave out `--security-opt no-new-privileges`")
-    } else if process.bounding & CHECKPOINT_RESTORE == 0 {
-        failed("the bounding set does not allow it", "in a container, `--cap-add CHECKPOINT_RESTORE`")
+    let failed = |why: &str, fix: &str| Some(Finding::failed(NAME, why).fix(fix));
+    if process.bounding & CHECKPOINT_RESTORE == 0 {
+        let why = format!("{who}: no program here may have cap_checkpoint_restore");
+        failed(&why, "in a container, `--cap-add CHECKPOINT_RESTORE`")
+    } else if !file.gives(CHECKPOINT_RESTORE) {
+        let why = format!("{who}: {shown} lacks cap_checkpoint_restore");
+        failed(&why, &format!("run as root: setcap cap_checkpoint_restore+eip {shown}"))
+    } else if process.no_new_privileges {
+        let why = format!("{who}: no_new_privs takes the capability from {shown}");
+        failed(&why, "in a container, leave out `--security-opt no-new-privileges`")
     } else if statvfs(binary).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID)) {
-        failed(
-            "its file system is mounted nosuid",
-            "copy it to one that is not and set PYIMG_CRIU to it",
-        )
+        let why = format!("{who}: the mount option nosuid takes the capability from {shown}");
+        failed(&why, "copy it to a file system without nosuid and set PYIMG_CRIU to it")
     } else {
-        failed("CRIU cannot use it", "use pyimg as root, or see `criu check --unprivileged`")
+        None
     }
 }
 
@@ -100,9 +100,8 @@ impl Process {
     }
 
     fn parse(status: &str) -> Self {
-        let field = |name: &str| {
-            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        };
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let set = |name| {
             field(name).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
         };
@@ -181,7 +180,7 @@ mod tests {
     #[test]
     fn each_obstacle_has_its_remedy() {
         let finding = |file: &FileCapabilities, process: Process| {
-            let finding = obstacle("user 7", Path::new(BINARY), file, &process);
+            let finding = obstacle("user 7", Path::new(BINARY), file, &process).unwrap();
             assert_eq!(finding.status, Status::Failed);
             (finding.detail, finding.fix.unwrap())
         };
@@ -191,11 +190,11 @@ mod tests {
         assert_eq!(fix, "run as root: setcap cap_checkpoint_restore+eip /no/such/criu");
 
         let file = checkpoint_restore();
-        let (detail, _) = finding(&file, Process { no_new_privileges: true, ..all() });
-        assert!(detail.ends_with("has the capability, but no_new_privs is set"), "{detail}");
+        let (detail, fix) = finding(&file, Process { no_new_privileges: true, ..all() });
+        assert_eq!(detail, "user 7: no_new_privs takes the capability from /no/such/criu");
+        assert!(fix.contains("no-new-privileges"), "{fix}");
         let (_, fix) = finding(&file, Process::default());
-        assert!(fix.contains("--cap-add CHECKPOINT_RESTORE"), "{fix}");
-        let (_, fix) = finding(&file, all());
-        assert!(fix.contains("criu check --unprivileged"), "{fix}");
+        assert_eq!(fix, "in a container, `--cap-add CHECKPOINT_RESTORE`");
+        assert_eq!(obstacle("user 7", Path::new(BINARY), &file, &all()), None);
     }
 }

@@ -104,15 +104,9 @@ fn the_order_of_places() {
     place.path(&["path"]);
     let line = format!("#!{}\nimport sys\n", place.at("tool/bin/python").display());
     place.script = Some(place.file("tool/bin/black", line.as_bytes()));
-    assert_eq!(
-        place.found(),
-        "tool/bin/python -> tool/bin/python of the script's own environment"
-    );
+    assert_eq!(place.found(), "tool/bin/python -> tool/bin/python of the script's own environment");
     place.set("VIRTUAL_ENV", place.at("gone"));
-    assert_eq!(
-        place.found(),
-        "tool/bin/python -> tool/bin/python of the script's own environment"
-    );
+    assert_eq!(place.found(), "tool/bin/python -> tool/bin/python of the script's own environment");
     place.set("VIRTUAL_ENV", place.at("venv"));
     assert_eq!(
         place.found(),
@@ -182,6 +176,9 @@ fn never_finds_itself() {
     assert_eq!(place.found(), "b/python3 -> b/python3 on PATH");
     place.invoked_as = "/somewhere/python3.12";
     assert_eq!(place.found(), "b/python3.12 -> b/python3.12 on PATH", "the name it goes by");
+    place.set("PYIMG_PYTHON", "python3");
+    assert_eq!(place.found(), "b/python3 -> b/python3 named by PYIMG_PYTHON");
+    place.set("PYIMG_PYTHON", &own);
     place.path(&["a"]);
     assert_eq!(place.found(), "nothing");
 }

@@ -49,8 +49,7 @@ impl Tree {
         let variables = self.variables(cwd, variables);
         let variable = |name: &str| variables.get(name).map(OsString::from);
         let cwd = self.home().join(cwd).canonicalize().unwrap();
-        let call =
-            Call { variable: &variable, cwd: &cwd, arguments: &[], own: None };
+        let call = Call { variable: &variable, cwd: &cwd, arguments: &[], own: None };
         follow(&self.shim, &fs::read(&self.shim).unwrap(), call)
     }
 

@@ -1,0 +1,101 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_pyimg_global_optspecs
+    string join \n q/quiet color= h/help V/version
+end
+
+function __fish_pyimg_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_pyimg_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_pyimg_using_subcommand
+    set -l cmd (__fish_pyimg_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c pyimg -n "__fish_pyimg_needs_command" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_needs_command" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pyimg -n "__fish_pyimg_needs_command" -s V -l version -d 'Print version'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "build" -d 'Build an image: let Python import what you name, and store its memory'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "ls" -d 'List the images'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "show" -d 'Show all that is known about an image'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "rm" -d 'Remove images'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "dir" -d 'Print the directory of the store, which may be deleted at any time'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "doctor" -d 'Check what building and using images needs, and say what mends it'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "completions" -d 'Print completions for a shell'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "man" -d 'Write the man pages into a directory'
+complete -c pyimg -n "__fish_pyimg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l name -d 'The image\'s name (default: made from the Python version and the imports)' -r
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l python -d 'The interpreter (default: as a shell would find `python3`)' -r -f -a "(__fish_complete_command)"
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -s m -d 'Import what `python -m MODULE` would; may be given several times' -r
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l script -d 'Import what this script imports, without running it' -r -F
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l force -d 'Build it even if it is there already and unchanged'
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l json -d 'Print the result as JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand ls" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand ls" -l json -d 'Print JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand ls" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand ls" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand show" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand show" -l json -d 'Print JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand show" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand show" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand rm" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand rm" -l json -d 'Print JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand rm" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand rm" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand dir" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand dir" -l json -d 'Print JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand dir" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand dir" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand doctor" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand doctor" -l json -d 'Print JSON'
+complete -c pyimg -n "__fish_pyimg_using_subcommand doctor" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand completions" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand completions" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand man" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand man" -s q -l quiet -d 'Say only what was asked for and what went wrong'
+complete -c pyimg -n "__fish_pyimg_using_subcommand man" -s h -l help -d 'Print help'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "build" -d 'Build an image: let Python import what you name, and store its memory'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "ls" -d 'List the images'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "show" -d 'Show all that is known about an image'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "rm" -d 'Remove images'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "dir" -d 'Print the directory of the store, which may be deleted at any time'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "doctor" -d 'Check what building and using images needs, and say what mends it'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm dir doctor completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
