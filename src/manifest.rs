@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::image::mapping::Summary;
-use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
 
 /// The manifest of an image.
@@ -32,9 +31,11 @@ pub struct Manifest {
     pub import_ns: u64,
     /// How the memory comes back.
     pub memory: Memory,
-    /// What the imports depended on.
-    pub evidence: Evidence,
 }
+
+/// Name of the image's file with its [`crate::key::evidence::Evidence`], as JSON: most of
+/// what there is to read, and apart, so that a run checks it while CRIU restores.
+pub const EVIDENCE: &str = "evidence.json";
 
 /// The interpreter of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

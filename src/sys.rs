@@ -93,13 +93,36 @@ pub fn let_go_of(descriptors: impl IntoIterator<Item = RawFd>) {
     }
 }
 
-/// Sets an environment variable of this process.
-///
-/// To be called while the process has one thread, as `setenv(3)` demands.
-pub fn set_environment(name: &str, value: &OsStr) {
-    debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);
-    // SAFETY: there is no other thread that could read the environment meanwhile.
-    unsafe { std::env::set_var(name, value) }
+/// An environment variable of this process that has another value until this is dropped.
+#[derive(Debug)]
+pub struct Variable {
+    name: &'static str,
+    before: Option<std::ffi::OsString>,
+}
+
+impl Variable {
+    /// Sets the variable.
+    ///
+    /// To be called, and dropped, while no other thread uses the environment by way of the
+    /// C library.
+    pub fn set(name: &'static str, value: &OsStr) -> Self {
+        let before = std::env::var_os(name);
+        // SAFETY: no thread reads the environment meanwhile, but by Rust's library, which
+        // has a lock for it: the caller says so.
+        unsafe { std::env::set_var(name, value) };
+        Self { name, before }
+    }
+}
+
+impl Drop for Variable {
+    fn drop(&mut self) {
+        match &self.before {
+            // SAFETY: as in `set`.
+            Some(value) => unsafe { std::env::set_var(self.name, value) },
+            // SAFETY: as in `set`.
+            None => unsafe { std::env::remove_var(self.name) },
+        }
+    }
 }
 
 /// Starts and reaps a child that does nothing, and returns the pid that it had.
@@ -143,6 +166,12 @@ pub fn glibc_version() -> String {
 pub fn nice() -> i32 {
     // SAFETY: getpriority only reads; -1 may be a value and is taken for one.
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// Whether the process is scheduled by the ordinary policy, `SCHED_OTHER`.
+pub fn is_scheduled_ordinarily() -> bool {
+    // SAFETY: sched_getscheduler only reads; 0 is this process.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
 }
 
 /// Sets the disposition of a signal to the default or to "ignore".

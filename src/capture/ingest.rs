@@ -15,7 +15,7 @@ use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
 use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
-use crate::manifest::{Manifest, Process, Python, Thread};
+use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
 
 /// Images that CRIU writes and a restore does not need.
@@ -85,6 +85,7 @@ impl Dumped {
                 sealed.add_file(&name, &bytes)?;
             }
         }
+        sealed.add_file(EVIDENCE, &evidence.to_json())?;
         check_interrupt(interrupted)?;
         if let Some(changed) = evidence.first_change() {
             return Err(Error::failed(format!("{changed} while the image was being built"))
@@ -99,7 +100,6 @@ impl Dumped {
             search_path: self.report.sys_path,
             import_ns: self.report.import_ns,
             memory: summary.into(),
-            evidence,
         };
         let record = ImageRecord {
             modules: self.report.modules,

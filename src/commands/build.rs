@@ -19,7 +19,7 @@ use crate::key::inspect::{self, Inspected};
 use crate::key::interpreter::{Found, Search};
 use crate::key::python_env::PythonEnv;
 use crate::key::recipe::Recipe;
-use crate::manifest::{Manifest, Python};
+use crate::manifest::{EVIDENCE, Manifest, Python};
 use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store};
 use crate::ui::{Printer, human};
 
@@ -306,7 +306,8 @@ fn choose_name(
 /// Whether an image can still be used as it is.
 fn is_unchanged(store: &Store, image: &Image) -> bool {
     let manifest = store.load_manifest::<Manifest>(&image.id);
-    manifest.is_ok_and(|manifest| Evidence::first_change(&manifest.content.evidence).is_none())
+    let evidence = Evidence::read(&store.image_dir(&image.id).join(EVIDENCE));
+    manifest.is_ok() && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
 }
 
 /// The hash seed of all images of a store: secret, and one, so that images share pages.

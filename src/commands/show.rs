@@ -9,7 +9,8 @@ use super::{existing_store, find};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::key::host::Host;
-use crate::manifest::Manifest;
+use crate::key;
+use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, Image, ImageRecord, PAGE};
 use crate::ui::tables::facts;
 use crate::ui::{Printer, human};
@@ -87,24 +88,37 @@ pub(super) fn run(args: &cli::Show, printer: &Printer) -> Result<()> {
     let image = find(store.as_ref(), &args.image)?;
     // Without a store nothing can have been found.
     let Some(store) = store else { return Ok(()) };
-    let manifest: store::Manifest<Manifest> = store.load_manifest(&image.id).map_err(|error| {
+    let damaged = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::failed(format!("the image {:?} is damaged", image.record.name))
-            .because(error)
+            .because(cause)
             .hint("build it again with `pyimg build --force`, or remove it with `pyimg rm`")
-    })?;
-    let directory = store.image_dir(&image.id).display().to_string();
-    let details = Details::new(&image, &manifest, directory);
+    };
+    let manifest: store::Manifest<Manifest> =
+        store.load_manifest(&image.id).map_err(|error| damaged(error.into()))?;
+    let directory = store.image_dir(&image.id);
+    let evidence = key::evidence::Evidence::read(&directory.join(EVIDENCE))
+        .map_err(|error| damaged(error.into()))?;
+    let directory = directory.display().to_string();
+    let evidence = Evidence {
+        files: evidence.len(),
+        changed: evidence.first_change().map(|change| change.to_string()),
+    };
+    let details = Details::new(&image, &manifest, evidence, directory);
     if args.json { printer.json(&details) } else { printer.data(&text(&image, &details)) }
 }
 
 impl Details {
-    fn new(image: &Image, stored: &store::Manifest<Manifest>, directory: String) -> Self {
+    fn new(
+        image: &Image,
+        stored: &store::Manifest<Manifest>,
+        evidence: Evidence,
+        directory: String,
+    ) -> Self {
         let (record, manifest) = (&image.record, &stored.content);
         let bytes = |pages: u64| pages * PAGE as u64;
-        let changed = manifest.evidence.first_change().map(|change| change.to_string());
         Self {
             image: image.into(),
-            obstacle: foreign(record, &Host::read()).or_else(|| changed.clone()),
+            obstacle: foreign(record, &Host::read()).or_else(|| evidence.changed.clone()),
             id: image.id.hex(),
             directory,
             real_executable: record.real_executable.clone(),
@@ -122,7 +136,7 @@ impl Details {
                 zeroing_allocator: manifest.memory.zeroing_allocator.clone(),
             },
             threads: manifest.process.threads.len(),
-            evidence: Evidence { files: manifest.evidence.len(), changed },
+            evidence,
             packs: stored
                 .packs
                 .iter()

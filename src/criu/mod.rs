@@ -121,7 +121,7 @@ impl Criu {
     /// # Errors
     /// With CRIU's reason when it does not.
     pub fn check(&self, runtime: &RuntimeDir) -> Result<(), Error> {
-        runtime.tell_criu(&self.binary)?;
+        let _cache = runtime.tell_criu(&self.binary)?;
         let mut child = Command::new(&self.binary)
             .args(["check", "--unprivileged"])
             .stdin(Stdio::null())
@@ -153,19 +153,21 @@ impl Criu {
     /// With CRIU's reason; the process then still runs.
     pub fn dump(&self, dump: &Dump<'_>, runtime: &RuntimeDir) -> Result<(), Error> {
         let directory = open(dump.directory)?;
-        let mut options = self.prepared(runtime)?;
+        let mut options = self.prepared()?;
         options.images_dir(directory.as_fd());
         options.work_dir(directory.as_fd());
         options.pid(dump.pid);
         options.timeout(DUMP_DEADLINE.as_secs() as u32);
         options.external_unix_socket(dump.external_socket).map_err(Error::Io)?;
+        let _cache = runtime.tell_criu(&self.binary)?;
         self.ask(&mut options, Request::Dump, DUMP_DEADLINE, Some(dump.directory))?;
         Ok(())
     }
 
     /// Restores a process as a child of this one and returns its pid.
     ///
-    /// This process must have one thread, and SIGCHLD blocked.
+    /// SIGCHLD must be blocked, and other threads, if there are any, must not use the
+    /// environment by way of the C library.
     ///
     /// # Errors
     /// With CRIU's reason; children that are left over are for the caller to reap.
@@ -175,20 +177,20 @@ impl Criu {
         runtime: &RuntimeDir,
     ) -> Result<u32, Error> {
         let directory = open(restore.directory)?;
-        let mut options = self.prepared(runtime)?;
+        let mut options = self.prepared()?;
         options.images_dir(directory.as_fd());
         options.work_dir(directory.as_fd());
         options
             .inherit(restore.socket, &format!("socket:[{}]", restore.dumped_socket))
             .map_err(Error::Io)?;
+        let _cache = runtime.tell_criu(&self.binary)?;
         let pid =
             self.ask(&mut options, Request::RestoreChild, RESTORE_DEADLINE, Some(restore.directory))?;
         Ok(pid.unsigned_abs())
     }
 
     /// Options that every request about processes shares.
-    fn prepared(&self, runtime: &RuntimeDir) -> Result<Options, Error> {
-        runtime.tell_criu(&self.binary)?;
+    fn prepared(&self) -> Result<Options, Error> {
         let mut options = self.options()?;
         options.log(1, LOG).map_err(Error::Io)?;
         options.shell_job();

@@ -64,14 +64,13 @@ impl RuntimeDir {
         Ok(tempfile::Builder::new().prefix("run-").tempdir_in(&self.path)?)
     }
 
-    /// Tells the `criu` to be started where it may keep its cache: a directory for
-    /// each binary, because versions delete each other's file.
-    pub(super) fn tell_criu(&self, binary: &Path) -> Result<(), Error> {
+    /// Tells the `criu` to be started where it may keep its cache, as long as the result
+    /// lives: a directory for each binary, because versions delete each other's file.
+    pub(super) fn tell_criu(&self, binary: &Path) -> Result<crate::sys::Variable, Error> {
         let file = fs::metadata(binary)?;
         let name = format!("criu-{}-{}-{}", file.ino(), file.size(), file.mtime());
         let cache = private(&self.path.join(name))?;
-        crate::sys::set_environment("XDG_RUNTIME_DIR", cache.as_os_str());
-        Ok(())
+        Ok(crate::sys::Variable::set("XDG_RUNTIME_DIR", cache.as_os_str()))
     }
 }
 

@@ -1,15 +1,16 @@
 //! The engine that restores an image through CRIU, as a child of this process.
 //!
-//! In order: the request is put into the socket that the restored process will find in
-//! place of the one on which it was parked; fresh pids are found; a directory on a
-//! tmpfs shows CRIU the image under these pids; CRIU restores. Until the park library
-//! answers `started`, nothing of the user's program has run, and every failure can
-//! still become a run of plain Python.
+//! In order: fresh pids are found; a directory on a tmpfs shows CRIU the image under
+//! these pids; CRIU restores, with a socket of ours in place of the one on which the
+//! process was parked, while another thread looks whether the image may be used at all;
+//! the request goes into that socket. Until the park library answers `started`, nothing
+//! of the user's program has run, and every failure can still become a run of plain
+//! Python.
 
 use std::fmt;
 use std::fs;
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,9 +18,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -47,7 +46,9 @@ pub struct Parked<'a> {
 
 /// Why a program was not started. Nothing of it has run.
 #[derive(Debug)]
-pub enum NotStarted {
+pub enum NotStarted<E> {
+    /// What was checked meanwhile says no.
+    Unwanted(E),
     /// CRIU could not restore the process.
     Criu(criu::Error),
     /// The process was restored and could not take the request.
@@ -58,9 +59,10 @@ pub enum NotStarted {
     Damaged(String),
 }
 
-impl fmt::Display for NotStarted {
+impl<E: fmt::Display> fmt::Display for NotStarted<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unwanted(reason) => reason.fmt(f),
             Self::Criu(error) => error.fmt(f),
             Self::Refused(text) => write!(f, "the restored process gave up: {text}"),
             Self::Io(error) => write!(f, "cannot restore the image: {error}"),
@@ -69,19 +71,19 @@ impl fmt::Display for NotStarted {
     }
 }
 
-impl From<criu::Error> for NotStarted {
+impl<E> From<criu::Error> for NotStarted<E> {
     fn from(error: criu::Error) -> Self {
         Self::Criu(error)
     }
 }
 
-impl From<io::Error> for NotStarted {
+impl<E> From<io::Error> for NotStarted<E> {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<nix::Error> for NotStarted {
+impl<E> From<nix::Error> for NotStarted<E> {
     fn from(error: nix::Error) -> Self {
         Self::Io(error.into())
     }
@@ -89,23 +91,50 @@ impl From<nix::Error> for NotStarted {
 
 /// Restores an image and has it run the program of the request.
 ///
-/// On success the program runs, as the child with the returned pid. The signals of
-/// [`super::supervise::signals`] are blocked from here on; after a failure the mask is
-/// as it was and no child is left.
+/// While CRIU works, `check` has the last word on whether the image may be used; the
+/// restored process learns what it is to do only after that. On success the program runs,
+/// as the child with the returned pid. The signals of [`super::supervise::signals`] are
+/// blocked from here on; after a failure the mask is as it was and no child is left.
 ///
 /// # Errors
 /// When the program was not started.
-pub fn start(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, NotStarted> {
+pub fn start<E: Send>(
+    criu: &Criu,
+    parked: &Parked<'_>,
+    request: &Request,
+    check: impl FnOnce() -> Result<(), E> + Send,
+) -> Result<Pid, NotStarted<E>> {
     let mut before = SigSet::empty();
     let ours = super::supervise::signals();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut before))?;
-    restore(criu, parked, request).inspect_err(|_| {
+    let restored = std::thread::scope(|scope| {
+        let verdict = std::thread::Builder::new().spawn_scoped(scope, || {
+            // The alarm that ends a restore which takes too long is for the other thread.
+            let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
+            check()
+        })?;
+        let restored = restore(criu, parked);
+        match verdict.join() {
+            Ok(Ok(())) => restored,
+            Ok(Err(reason)) => Err(NotStarted::Unwanted(reason)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    let started = restored.and_then(|restored| restored.run(parked.process, request));
+    started.inspect_err(|_| {
         reap_all();
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     })
 }
 
-fn restore(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, NotStarted> {
+/// A process that was restored and waits for its request.
+struct Restored {
+    pid: Pid,
+    socket: OwnedFd,
+    renumbering: Renumbering,
+}
+
+fn restore<E>(criu: &Criu, parked: &Parked<'_>) -> Result<Restored, NotStarted<E>> {
     let runtime = RuntimeDir::open()?;
     for attempt in 1.. {
         let threads: Vec<u32> = parked.process.threads.iter().map(|thread| thread.id).collect();
@@ -115,7 +144,6 @@ fn restore(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, N
         let renumbering = Renumbering::new(&threads, &fresh);
         let (socket, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        request.send(&socket, &waking(parked.process, &renumbering))?;
         fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
 
         let view = runtime.scratch()?;
@@ -128,18 +156,30 @@ fn restore(criu: &Criu, parked: &Parked<'_>, request: &Request) -> Result<Pid, N
             },
             &runtime,
         );
-        drop(theirs);
         match restored {
             Ok(pid) => {
                 let pid = Pid::from_raw(pid.cast_signed());
-                wait_for_start(&socket)?;
-                return Ok(pid);
+                return Ok(Restored { pid, socket, renumbering });
             }
             Err(criu::Error::PidTaken) if attempt < PID_ATTEMPTS => reap_all(),
             Err(error) => return Err(error.into()),
         }
     }
     unreachable!("the loop returns at its last attempt")
+}
+
+impl Restored {
+    /// Hands over the request and waits until the park library says that the program is
+    /// about to run.
+    fn run<E>(self, process: &Process, request: &Request) -> Result<Pid, NotStarted<E>> {
+        request.send(&self.socket, &waking(process, &self.renumbering))?;
+        let message = receive(&self.socket, START_DEADLINE)?;
+        match message.trim_end() {
+            "started" => Ok(self.pid),
+            "" => Err(NotStarted::Refused("it ended without a word".into())),
+            other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
+        }
+    }
 }
 
 fn waking(process: &Process, renumbering: &Renumbering) -> Waking {
@@ -157,11 +197,11 @@ fn waking(process: &Process, renumbering: &Renumbering) -> Waking {
 
 /// Fills a directory with the image as CRIU is to see it: links to the stored files
 /// under their new names, and the two files that differ for each run.
-fn show_images(
+fn show_images<E>(
     parked: &Parked<'_>,
     renumbering: &Renumbering,
     view: &Path,
-) -> Result<(), NotStarted> {
+) -> Result<(), NotStarted<E>> {
     let damaged = |error: crate::image::file::Malformed| NotStarted::Damaged(error.to_string());
     for entry in fs::read_dir(parked.images)? {
         let entry = entry?;
@@ -185,18 +225,8 @@ fn show_images(
     Ok(())
 }
 
-/// Waits until the park library says that the program is about to run.
-fn wait_for_start(socket: &OwnedFd) -> Result<(), NotStarted> {
-    let message = receive(socket, START_DEADLINE)?;
-    match message.trim_end() {
-        "started" => Ok(()),
-        "" => Err(NotStarted::Refused("it ended without a word".into())),
-        other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
-    }
-}
-
 /// One message from the socket as text; empty when the other end is closed.
-fn receive(socket: &OwnedFd, deadline: Duration) -> Result<String, NotStarted> {
+fn receive<E>(socket: &OwnedFd, deadline: Duration) -> Result<String, NotStarted<E>> {
     let end = Instant::now() + deadline;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -208,13 +238,8 @@ fn receive(socket: &OwnedFd, deadline: Duration) -> Result<String, NotStarted> {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut bytes = [0; 4096];
-    let length = {
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        recvmsg::<()>(socket.as_raw_fd(), &mut buffers, None, flags)?.bytes
-    };
-    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    let (bytes, _) = crate::sys::receive(socket)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Ends and reaps every child: after a failed restore, a dead task would hold its pid,

@@ -8,8 +8,8 @@
 //! ([`super::hazards`]), and so does whatever is not private memory.
 //!
 //! Shared objects are taken into the packs whole, since opening two hundred files
-//! costs more than mapping two hundred pieces of one; the interpreter itself stays
-//! mapped from its own file, where debuggers look for it.
+//! costs more than mapping two hundred pieces of one; the code of the interpreter itself
+//! stays mapped from its own file, where debuggers look for it.
 //!
 //! Where the pages end up is the business of a [`PageSink`]; packs are only numbers
 //! here, and files named `pack:N` in the file table until [`name_packs`] says where
@@ -147,10 +147,11 @@ impl<S: PageSink> Rewriter<'_, S> {
         let mut objects = Vec::new();
         for vma in &self.dump.memory().vmas {
             let file = self.dump.regular_file(vma.shmid());
+            let untouched = clip(runs, vma.start(), vma.end()).is_empty();
             let wanted = vma.status() & status::FILE_PRIVATE != 0
-                && !(vma.prot() == 0 && clip(runs, vma.start(), vma.end()).is_empty());
-            let Some(file) = file.filter(|file| wanted && !(surroundings.interpreter)(file.name()))
-            else {
+                && !(vma.prot() == 0 && untouched);
+            let own = |name: &str| untouched && (surroundings.interpreter)(name);
+            let Some(file) = file.filter(|file| wanted && !own(file.name())) else {
                 objects.push(None);
                 continue;
             };

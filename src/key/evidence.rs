@@ -43,6 +43,7 @@ pub struct Directory {
 
 /// Everything that an image depended on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Evidence {
     directories: Vec<Directory>,
 }
@@ -103,6 +104,19 @@ impl Evidence {
             })
             .collect();
         Ok(Self { directories })
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::from)
+    }
+
+    /// The evidence as JSON: a list of directories with the state of their files.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("paths and numbers are JSON")
     }
 
     /// Compares every file with its recorded state; the first difference, if any.
@@ -251,9 +265,12 @@ mod tests {
     #[test]
     fn survives_a_manifest() {
         let (_directory, evidence) = tree();
-        let text = serde_json::to_string(&evidence).unwrap();
-        let again: Evidence = serde_json::from_str(&text).unwrap();
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        fs::write(kept.path(), evidence.to_json()).unwrap();
+        let again = Evidence::read(kept.path()).unwrap();
         assert_eq!(again, evidence);
         assert_eq!(again.first_change(), None);
+        fs::write(kept.path(), "[").unwrap();
+        assert!(Evidence::read(kept.path()).is_err());
     }
 }

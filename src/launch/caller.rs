@@ -24,6 +24,8 @@ pub struct Caller {
     pub limits: Vec<(u64, u64)>,
     /// The execution domain.
     pub personality: u32,
+    /// Whether the scheduling policy is `SCHED_OTHER`; CRIU restores no other.
+    pub is_scheduled_ordinarily: bool,
 }
 
 impl Caller {
@@ -47,6 +49,7 @@ impl Caller {
             nice: crate::sys::nice(),
             limits: crate::sys::resource_limits()?,
             personality: nix::sys::personality::get()?.bits().cast_unsigned(),
+            is_scheduled_ordinarily: crate::sys::is_scheduled_ordinarily(),
         })
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! The index names the images of the same interpreter, flags, variables and machine. Of
 //! those, the one that covers most of what the program imports is looked at closely: is
-//! every file as it was, and does nothing stand in front of its modules? If that fails
+//! the interpreter the same, and does nothing stand in front of its modules? If that fails
 //! the next one is tried; the reason that is told is the best image's.
+//!
+//! Whether every file is as it was is not looked at here: that takes longer than all the
+//! rest, and CRIU can work meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -46,11 +49,12 @@ pub struct Chosen {
 }
 
 impl Wanted<'_> {
-    /// Chooses among the images of the interpreter by what the program imports.
+    /// Chooses among the images of the interpreter by what the program imports, but for
+    /// those that were tried already.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn choose(&self, store: &RunStore) -> Result<Chosen, Miss> {
+    pub fn choose(&self, store: &RunStore, passed_over: &[ImageId]) -> Result<Chosen, Miss> {
         let host = Host::read();
         let flags = self.run.flags.to_string();
         let python_env = self.python_env.canonical();
@@ -77,7 +81,7 @@ impl Wanted<'_> {
         let mut covering: Vec<(usize, Candidate)> = candidates
             .into_iter()
             .map(|candidate| (covered(&candidate), candidate))
-            .filter(|(covered, _)| *covered > 0)
+            .filter(|(covered, candidate)| *covered > 0 && !passed_over.contains(&candidate.id))
             .collect();
         // Most of what is needed first; among equals, least of what is not.
         covering.sort_by_key(|(covered, candidate)| {
@@ -145,7 +149,7 @@ impl Wanted<'_> {
             .unwrap_or_else(|| Miss::NoImage(executable.to_owned()))
     }
 
-    /// Looks at everything that could have changed since the image was built.
+    /// Looks at what could have changed since the image was built, but for its files.
     fn examine(
         &self,
         store: &RunStore,
@@ -157,9 +161,6 @@ impl Wanted<'_> {
         let content = &manifest.content;
         if content.python.real != self.interpreter.real {
             return Err(Miss::InterpreterChanged(self.interpreter.invoked.clone()));
-        }
-        if let Some(changed) = content.evidence.first_change() {
-            return Err(Miss::ModuleChanged(changed.path));
         }
         let suffixes = &content.python.suffixes;
         let shadow = source

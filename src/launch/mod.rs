@@ -18,6 +18,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use nix::unistd::Pid;
+
 use caller::{Caller, Closed};
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
@@ -25,14 +27,17 @@ use miss::Miss;
 use source::Form;
 
 use crate::criu::Criu;
+use crate::engine;
 use crate::engine::criu::{NotStarted, Parked};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::image::mapping::PackFile;
+use crate::key::evidence::Evidence;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::key::which::FileId;
-use crate::store::{self, RunStore};
+use crate::manifest::EVIDENCE;
+use crate::store::{self, Image, RunStore};
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
@@ -115,19 +120,46 @@ impl Launch<'_> {
         let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
         let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
         let store = store.ok_or(Miss::NoStore(dir))?;
+        if !caller.is_scheduled_ordinarily {
+            return Err(Miss::Unrestorable("the scheduling policy is not the ordinary one".into()));
+        }
         let python_path = python_path(run, cwd, &environment);
-        let chosen = match &options.image {
-            Some(name) => {
-                let image = name.to_str().map(|name| store.by_name(name)).transpose();
-                let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
-                let image = image.ok_or_else(|| Miss::ImageNotFound(name.clone()))?;
-                // Whoever names an image means its interpreter, also if it cannot be used.
-                self.interpreter = interpreter_of(&image.record.executable)?;
-                self.wanted(run, &python_env, &python_path, cwd).take(&store, &image)?
-            }
-            None => self.wanted(run, &python_env, &python_path, cwd).choose(&store)?,
+        let named = match &options.image {
+            Some(name) => Some(self.named_image(&store, name)?),
+            None => None,
         };
-        self.start(run, store, &chosen, environment, caller, cwd)
+        let mut passed_over = Vec::new();
+        let mut first_miss = None;
+        loop {
+            let wanted = self.wanted(run, &python_env, &python_path, cwd);
+            let chosen = match &named {
+                Some(image) => wanted.take(&store, image)?,
+                None => wanted.choose(&store, &passed_over).map_err(|miss| {
+                    // What is wrong with the best image says more than that there is no other.
+                    first_miss.take().unwrap_or(miss)
+                })?,
+            };
+            let request = request(self, run, chosen.source.form, &environment, caller, cwd)
+                .map_err(|error| Miss::Unrestorable(error.to_string()))?;
+            match start(&store, &chosen, &request) {
+                Ok(child) => return Ok(self.follow(child, store, &chosen, request)),
+                Err(miss @ Miss::ModuleChanged(_)) if named.is_none() => {
+                    passed_over.push(chosen.id);
+                    first_miss = first_miss.or(Some(miss));
+                }
+                Err(miss) => return Err(miss),
+            }
+        }
+    }
+
+    /// The image that the user named. Whoever names an image means its interpreter, also
+    /// if the image cannot be used.
+    fn named_image(&mut self, store: &RunStore, name: &OsStr) -> Result<Image, Miss> {
+        let image = name.to_str().map(|name| store.by_name(name)).transpose();
+        let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
+        let image = image.ok_or_else(|| Miss::ImageNotFound(name.to_owned()))?;
+        self.interpreter = interpreter_of(&image.record.executable)?;
+        Ok(image)
     }
 
     fn wanted<'a>(
@@ -140,54 +172,57 @@ impl Launch<'_> {
         Wanted { run, interpreter: &self.interpreter, python_env, python_path, cwd }
     }
 
-    fn start(
-        &self,
-        run: &Run,
-        store: RunStore,
-        chosen: &Chosen,
-        environment: Vec<(OsString, OsString)>,
-        caller: &Caller,
-        cwd: &Path,
-    ) -> Result<ExitStatus, Miss> {
-        let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
-        let packs = chosen
-            .manifest
-            .packs
-            .iter()
-            .map(|pack| {
-                let path = store.pack_path(&pack.id).into_os_string().into_string();
-                path.map(|path| PackFile { path, size: pack.bytes })
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
-        let images = store.image_dir(&chosen.id);
-        let request = request(self, run, chosen.source.form, environment, caller, cwd)
-            .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-        let parked =
-            Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
-        let child = crate::engine::criu::start(&criu, &parked, &request).map_err(|not_started| {
-            match not_started {
-                NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
-                NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
-                NotStarted::Criu(_) | NotStarted::Io(_) => {
-                    Miss::CriuFailed(not_started.to_string())
-                }
-            }
-        })?;
-        // The program runs. From here on nothing is a miss.
+    /// Stands by a program that has started. Nothing is a miss any more.
+    fn follow(&self, child: Pid, store: RunStore, chosen: &Chosen, request: Request) -> ExitStatus {
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         store.note_use(&chosen.id);
+        // A lock is held until here: from now on the image may be removed.
         drop(store);
         match supervise::wait(child) {
-            Ok(status) => Ok(status),
+            Ok(status) => status,
             Err(error) => {
                 eprintln!("error: cannot wait for the program: {error}");
                 std::process::exit(1)
             }
         }
+    }
+}
+
+/// Has an image run the program of the request.
+fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Pid, Miss> {
+    let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
+    let packs = chosen
+        .manifest
+        .packs
+        .iter()
+        .map(|pack| {
+            let path = store.pack_path(&pack.id).into_os_string().into_string();
+            path.map(|path| PackFile { path, size: pack.bytes })
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
+    let images = store.image_dir(&chosen.id);
+    let parked =
+        Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+    let check = || check_evidence(&images.join(EVIDENCE));
+    engine::criu::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
+        NotStarted::Unwanted(miss) => miss,
+        NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
+        NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
+        NotStarted::Criu(_) | NotStarted::Io(_) => Miss::CriuFailed(not_started.to_string()),
+    })
+}
+
+/// Whether everything that the image's imports depended on is as it was.
+fn check_evidence(path: &Path) -> Result<(), Miss> {
+    let evidence = Evidence::read(path)
+        .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
+    match evidence.first_change() {
+        Some(changed) => Err(Miss::ModuleChanged(changed.path)),
+        None => Ok(()),
     }
 }
 
@@ -213,7 +248,7 @@ fn request(
     launch: &Launch<'_>,
     run: &Run,
     form: Form,
-    environment: Vec<(OsString, OsString)>,
+    environment: &[(OsString, OsString)],
     caller: &Caller,
     cwd: &Path,
 ) -> std::io::Result<Request> {
@@ -235,7 +270,7 @@ fn request(
         text,
         argv: run.argv(),
         orig_argv: std::iter::once(invoked).chain(launch.line.python.iter().cloned()).collect(),
-        environment,
+        environment: environment.to_vec(),
         cwd: cwd.to_owned(),
         umask: caller.umask,
         ignored_signals: caller.ignored_signals,

@@ -183,7 +183,7 @@ impl<'s> Sealed<'s> {
         let (bytes, id) = manifest.to_bytes()?;
         durable::write(&built.join(MANIFEST), &bytes, self.expected)?;
         durable::write(&built.join(USES), b"", self.expected)?;
-        durable::sync_dir(&built)?;
+        durable::sync_tree(&built, self.expected)?;
         *put = Some(id);
         durable::put(&built, &layout.images(), &layout.image(&id))?;
         let image = Image {

@@ -10,7 +10,7 @@
 //!
 //! So not every page needs to be found: the first page of each run that was
 //! stored, and every fourth after it, is an anchor (or the next one there that
-//! is not zeroes). Wherever four pages lie in a row in a pack, one of them is an
+//! is not zeroes). Wherever four such pages lie in a row in a pack, one of them is an
 //! anchor. This makes the table to search small enough to live in the packs and
 //! be read anew for each build.
 //!

@@ -7,25 +7,50 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::access;
-use super::failure::{Doing, disk_full, is_disk_full};
+use super::failure::{Doing, write_failed};
 use crate::error::Result;
 
-/// Writes a new private file, durable but for its name; `needed` is said if the
-/// disk is full.
+/// Threads that do nothing but wait for the disk.
+const MOST_AT_ONCE: usize = 16;
+
+/// Writes a new private file, which is not durable yet; `needed` bytes are said
+/// to be needed if the disk is full.
 pub(super) fn write(path: &Path, bytes: &[u8], needed: u64) -> Result<()> {
-    let mut file = access::private_file(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    match written {
-        Err(error) if is_disk_full(&error) => Err(disk_full(path, Some(needed)).because(error)),
-        written => written.doing("write", path),
-    }
+    let written = access::private_file(path)?.write_all(bytes);
+    written.map_err(|error| write_failed(path, needed, error))
+}
+
+/// Makes all files in a directory durable, and their names there.
+///
+/// All at once: a journalling file system then makes one commit of them, where
+/// one after the other takes one commit each.
+pub(super) fn sync_tree(dir: &Path, needed: u64) -> Result<()> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let files: Vec<_> = entries.doing("read", dir)?.iter().map(fs::DirEntry::path).collect();
+    let sync = |path: &PathBuf| {
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|error| write_failed(path, needed, error))
+    };
+    let share = files.len().div_ceil(MOST_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        let sync = &sync;
+        let shares: Vec<_> = files
+            .chunks(share)
+            .map(|share| scope.spawn(move || share.iter().try_for_each(sync)))
+            .collect();
+        shares.into_iter().try_for_each(|share| {
+            share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    sync_dir(dir)
 }
 
 /// Makes the names in a directory durable.

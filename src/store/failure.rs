@@ -11,6 +11,8 @@ use rusqlite::ErrorCode;
 
 use crate::error::{Error, Result};
 
+const WRITABLE: &str = "set PYIMG_DIR to a directory that you may write to";
+
 /// Adds what was being done, and to which path, to an I/O error.
 pub(super) trait Doing<T> {
     /// `verb` completes "cannot … PATH": "read", "create", "write".
@@ -35,7 +37,7 @@ fn failed_io(verb: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Error::environment(format!("cannot {verb} {}", path.display()))
                 .because(error)
-                .hint("set PYIMG_DIR to a directory that you may write to")
+                .hint(WRITABLE)
         }
         _ => Error::failed(format!("cannot {verb} {}", path.display())).because(error),
     }
@@ -66,11 +68,13 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Whether an error says that the disk, the quota or the file-size limit is
-/// exhausted.
-pub(super) fn is_disk_full(error: &io::Error) -> bool {
+/// What a failed write means; `needed` as for [`disk_full`].
+pub(super) fn write_failed(path: &Path, needed: u64, error: io::Error) -> Error {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => disk_full(path, Some(needed)).because(error),
+        _ => failed_io("write", path, error),
+    }
 }
 
 /// The index, or what it stands for, is not what this program wrote.
@@ -94,10 +98,15 @@ pub(super) fn sql(root: &Path) -> impl Fn(rusqlite::Error) -> Error {
                     .hint("try again")
             }
             Some(ErrorCode::DiskFull) => disk_full(root, None),
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            Some(ErrorCode::ReadOnly) => {
                 Error::environment(format!("cannot write to the store {store}"))
                     .because(error)
-                    .hint("set PYIMG_DIR to a directory that you may write to")
+                    .hint(WRITABLE)
+            }
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Error::environment(format!("cannot open the index of the store {store}"))
+                    .because(error)
+                    .hint(WRITABLE)
             }
             _ => Error::failed(format!("cannot use the index of the store {store}")).because(error),
         }

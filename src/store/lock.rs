@@ -89,7 +89,7 @@ pub(super) fn run(layout: &Layout) -> Result<Lock> {
         let file = File::open(&path).doing("open", &path)?;
         let held = match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(held) => held,
-            // Only a file that was replaced is ever locked exclusively.
+            // Either it was replaced, or a removal on a full disk has it for a moment.
             Err((_, Errno::EWOULDBLOCK)) => continue,
             Err((_, errno)) => return Err(errno).doing("lock", &path),
         };

@@ -12,8 +12,8 @@
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`].
 //!
-//! The store knows nothing of CRIU or Python. It starts no thread but for
-//! hashing, and keeps none.
+//! The store knows nothing of CRIU or Python. Threads are started for hashing and
+//! for syncing only, by a build, and none outlives its call.
 
 mod access;
 mod commit;

@@ -49,7 +49,10 @@ impl Store {
         }
         access::check(dir, &found)?;
         let index = match layout.index().exists() {
-            true => Some(index::open(&layout)?),
+            true => {
+                access::trusted_file(&layout.index())?;
+                Some(index::open(&layout)?)
+            }
             false => None,
         };
         let index = match index {
@@ -102,6 +105,7 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
         let new = layout.temporary().join("secret");
         let _ = fs::remove_file(&new);
         durable::write(&new, &random()?, 0)?;
+        durable::sync_tree(&layout.temporary(), 0)?;
         durable::put(&new, dir, &layout.secret())?;
     }
     if !layout.runs_lock().exists() {

@@ -12,9 +12,8 @@
 //! are right, and by them whether the pages are.
 //!
 //! Anchors are the slots through which a pack is searched for known pages: see
-//! [`super::dedup`]. The prefixes after them can be read without the hashes,
-//! which are a hundred times as much; they are hints, and nothing is believed
-//! because of them.
+//! [`super::dedup`]. They can be read without the hashes, which are ten times as
+//! much; read so they are hints, and nothing is believed because of them.
 //!
 //! This module knows one file. Which packs there are, it does not know.
 
@@ -25,7 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::access;
-use super::failure::{Doing, disk_full, is_disk_full};
+use super::failure::{Doing, write_failed};
 use super::ids::{PackId, PageHash};
 use super::pages::{self, PAGE};
 use crate::error::{Error, Result};
@@ -108,21 +107,16 @@ impl PackWriter {
         }
         self.put(&tables, offset_of(pages))?;
         self.put(&Header { pages, anchors: slots }.to_bytes(), 0)?;
-        self.file.sync_all().or_else(|error| self.failed(error))?;
+        let synced = self.file.sync_all();
+        synced.map_err(|error| write_failed(&self.path, self.needed, error))?;
         let found = self.file.metadata().doing("read", &self.path)?;
         let info = PackInfo { id, pages, bytes: found.len(), modified_ns: modified_ns(&found) };
         Ok((info, self.path))
     }
 
     fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(bytes, offset).or_else(|error| self.failed(error))
-    }
-
-    fn failed(&self, error: std::io::Error) -> Result<()> {
-        match is_disk_full(&error) {
-            true => Err(disk_full(&self.path, Some(self.needed)).because(error)),
-            false => Err(error).doing("write", &self.path),
-        }
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|error| write_failed(&self.path, self.needed, error))
     }
 }
 

@@ -66,22 +66,30 @@ static char *read_script(int file)
     return text;
 }
 
-/* inside.py lives in a namespace of its own, not in sys.modules. */
-static PyObject *load_inside(void)
+static void execute(const char *text, PyObject *namespace)
 {
-    PyObject *namespace = py.PyDict_New();
-    char *text = read_script(origin.script);
     PyObject *code = py.Py_CompileString(text, "<pyimg>", PY_FILE_INPUT);
-    PyObject *result = NULL;
+    PyObject *result = code == NULL ? NULL : py.PyEval_EvalCode(code, namespace, namespace);
 
-    free(text);
-    if (code != NULL &&
-        py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == 0)
-        result = py.PyEval_EvalCode(code, namespace, namespace);
     if (result == NULL)
         give_up();
     python_drop(result);
     python_drop(code);
+}
+
+/* inside.py lives in a namespace of its own, not in sys.modules. */
+static PyObject *load_inside(char *text, char **waking)
+{
+    static const char mark[] = "\n# --- The woken process";
+    PyObject *namespace = py.PyDict_New();
+
+    *waking = strstr(text, mark);
+    if (*waking == NULL ||
+        py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == -1)
+        refuse("the build's own script is incomplete");
+    **waking = '\0';
+    *waking += 1;
+    execute(text, namespace);
     return namespace;
 }
 
@@ -123,9 +131,9 @@ static PyObject *run_step(PyObject *source, PyObject *namespace)
     return result;
 }
 
-static void run_recipe(PyObject *inside)
+static void run_recipe(PyObject *inside, const char *sentinel_path)
 {
-    PyObject *sentinel = py.PyUnicode_DecodeFSDefault(origin.sentinel);
+    PyObject *sentinel = py.PyUnicode_DecodeFSDefault(sentinel_path);
     PyObject *steps = call(inside, "begin", sentinel);
 
     if (!python_is(steps, py.PyList_Type)) { /* the exception that prevented them */
@@ -164,22 +172,40 @@ static void report(PyObject *inside)
     python_drop(reason);
 }
 
+static void connect_standard(int input, int output)
+{
+    if (dup2(input, 0) == -1 || dup2(output, 1) == -1 || dup2(output, 2) == -1)
+        refuse("the standard streams cannot be disconnected");
+    if (input > 2)
+        close(input);
+    if (output > 2 && output != input)
+        close(output);
+}
+
 static void leave_surroundings(void)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int ends[2];
 
     flush_streams();
-    if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 || dup2(null, 2) == -1)
-        refuse("/dev/null cannot be opened");
-    if (null > 2)
-        close(null);
+    if (pipe2(ends, O_CLOEXEC) == -1)
+        refuse("no pipe can be had");
+    connect_standard(ends[0], ends[1]);
     if (chdir("/") == -1)
         refuse("the root directory cannot be entered");
 }
 
-static PyObject *take(PyObject *inside, const char *name)
+static void connect_to_null(void)
 {
-    PyObject *value = py.PyDict_GetItemString(inside, name);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null == -1)
+        refuse("/dev/null cannot be opened");
+    connect_standard(null, null);
+}
+
+static PyObject *take(PyObject *kept, const char *name)
+{
+    PyObject *value = py.PyDict_GetItemString(kept, name);
 
     if (value == NULL)
         refuse("the build's own script is incomplete");
@@ -188,22 +214,23 @@ static PyObject *take(PyObject *inside, const char *name)
 
 static void remember(PyObject *inside)
 {
-    static const char *const names[] = {
-        "wake", "renew", "atexit_run", "thread_count", "collect", "tracked", "frozen",
-        "unfreeze", "stream_types", "raw_streams", "is_finalizing", "image_modules", "containers",
-    };
+#define F(name) #name,
+    static const char *const names[] = {IMAGE_OBJECTS(F)};
+#undef F
     const char *lc_ctype = getenv("LC_CTYPE");
+    PyObject *kept = call(inside, "settle", NULL);
 
     if (lc_ctype != NULL && (origin.lc_ctype == NULL || strcmp(lc_ctype, origin.lc_ctype) != 0))
         image.coerced_lc_ctype = strdup(lc_ctype);
     for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++) {
-        image.held[i] = take(inside, names[i]);
+        image.held[i] = take(kept, names[i]);
         py.Py_IncRef(image.held[i]);
     }
-    image.full_end = py.PyObject_IsTrue(take(inside, "full_end")) != 0;
-    image.safe_path = py.PyObject_IsTrue(take(inside, "safe_path")) != 0;
+    image.full_end = py.PyObject_IsTrue(take(kept, "full_end")) != 0;
+    image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
     image.inside = inside;
+    python_drop(kept);
 }
 
 /* The collector must see __main__: its names are the program's, and most
@@ -216,12 +243,12 @@ static void thaw(PyObject *object)
     }
 }
 
-static void freeze(PyObject *inside)
+static void freeze(void)
 {
     PyObject *main_module = py.PyImport_AddModule("__main__");
     PyObject *count;
 
-    drop_call(inside, "freeze");
+    python_drop(py.PyObject_CallObject(image.freeze, NULL));
     thaw(main_module);
     thaw(py.PyModule_GetDict(main_module));
     count = py.PyObject_CallObject(image.frozen, NULL);
@@ -240,25 +267,33 @@ static void block_signals(void)
 _Noreturn void capture(void)
 {
     const char *missing = python_load();
+    char *sentinel, *text, *waking;
     PyObject *inside;
 
     gate_open(origin.socket);
+    sentinel = origin.sentinel;
+    origin.sentinel = NULL; /* the path is an ordinary one from now on */
     if (missing != NULL)
         refuse("this is not a CPython from 3.9 on: it lacks a function of the C API");
     py.PyGILState_Ensure();
     py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
-    inside = load_inside();
-    run_recipe(inside);
+    text = read_script(origin.script);
+    inside = load_inside(text, &waking);
+    run_recipe(inside, sentinel);
     report(inside);
     drop_call(inside, "tidy");
     leave_surroundings();
     unsetenv("PYTHONHASHSEED");
-    drop_call(inside, "settle");
+    drop_call(inside, "collect_all");
+    settle_allocators();
+    execute(waking, inside);
+    free(text);
     remember(inside);
     duties_remember();
+    leave_remember();
+    connect_to_null();
     settle_allocators();
-    freeze(inside);
-    origin.sentinel = NULL; /* the path is an ordinary one again */
+    freeze();
     block_signals();
     gate_say("parked\n", -1);
     gate_park();

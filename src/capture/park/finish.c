@@ -16,17 +16,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static _Noreturn void leave(struct outcome outcome)
+/* exit_sigint(): a shell wants to see who died of Ctrl-C. */
+static int status_of(struct outcome outcome)
 {
-    if (outcome.interrupted) {
-        /* exit_sigint(): a shell wants to see who died of Ctrl-C */
-        fflush(stdout);
-        fflush(stderr);
-        signal(SIGINT, SIG_DFL);
-        kill(getpid(), SIGINT);
-        outcome.status = 128 + SIGINT;
-    }
-    exit(outcome.status);
+    if (!outcome.interrupted)
+        return outcome.status;
+    fflush(stdout);
+    fflush(stderr);
+    signal(SIGINT, SIG_DFL);
+    kill(getpid(), SIGINT);
+    return 128 + SIGINT; /* it is blocked */
 }
 
 static void call_quietly(PyObject *function)
@@ -80,7 +79,7 @@ _Noreturn void finish_fully(struct outcome outcome)
     let_go();
     if (py.Py_FinalizeEx() < 0)
         outcome.status = 120;
-    leave(outcome);
+    exit(status_of(outcome));
 }
 
 static bool is_set(PyObject *owner, const char *getter)
@@ -242,7 +241,7 @@ static PyObject *remove_modules(void)
     while (py.PyDict_Next(modules, &position, &name, &found)) {
         PyObject *reference;
 
-        if (found == py.PyDict_GetItem(image.image_modules, name) || !python_is(found, py.PyModule_Type))
+        if (found == py.PyDict_GetItem(image.modules, name) || !python_is(found, py.PyModule_Type))
             continue;
         reference = py.PyWeakref_NewRef(found, NULL);
         if (reference != NULL)
@@ -315,14 +314,12 @@ static void clear_modules(PyObject *references)
 static void clear_builtins(void)
 {
     PyObject *builtins = py.PyEval_GetBuiltins();
-    PyObject *names;
+    PyObject *name, *value;
+    Py_ssize_t position = 0, count = 0;
 
-    if (py.PyDict_Size(builtins) == image.builtins_size)
-        return;
-    names = py.PyDict_Keys(builtins);
-    for (Py_ssize_t i = py.PyList_Size(names); i-- > image.builtins_size;)
-        py.PyDict_SetItem(builtins, py.PyList_GetItem(names, i), PY_NONE);
-    python_drop(names);
+    while (py.PyDict_Next(builtins, &position, &name, &value))
+        if (++count > image.builtins_size && value != PY_NONE)
+            py.PyDict_SetItem(builtins, name, PY_NONE);
 }
 
 static bool is_standard_stream(PyObject *object)
@@ -398,5 +395,5 @@ _Noreturn void finish(struct outcome outcome)
     call_quietly(image.collect);
     finish_survivors();
     flush_standard_streams();
-    leave(outcome);
+    leave_leanly(status_of(outcome));
 }

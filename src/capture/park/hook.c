@@ -120,3 +120,48 @@ __attribute__((visibility("default"))) FILE *fopen64(const char *path, const cha
 
     return open_file("fopen64", &real, path, mode);
 }
+
+static int (*main_of_python)(int, char **, char **);
+
+static int main_with_handler(int argc, char **argv, char **variables)
+{
+    leave_first();
+    return main_of_python(argc, argv, variables);
+}
+
+typedef int starter(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void),
+                    void (*)(void), void *);
+
+/* Between the C library's own preparations and main is the only place where an
+ * exit handler can be registered that runs after all others, but before the
+ * loader's. */
+__attribute__((visibility("default"))) int
+__libc_start_main(int (*program)(int, char **, char **), int argc, char **argv,
+                  void (*init)(void), void (*fini)(void), void (*loader_fini)(void), void *stack)
+{
+    starter *real = (starter *)dlsym(RTLD_NEXT, "__libc_start_main");
+
+    if (origin.sentinel != NULL) {
+        main_of_python = program;
+        program = main_with_handler;
+    }
+    return real(program, argc, argv, init, fini, loader_fini, stack);
+}
+
+/* OpenSSL's exit handler frees what it has, table by table, in every process:
+ * with an image that costs more than all else at the end. It does nothing but
+ * free memory, so before parking it is not registered. */
+__attribute__((visibility("default"))) int __cxa_atexit(void (*function)(void *), void *argument,
+                                                        void *library)
+{
+    static int (*real)(void (*)(void *), void *, void *);
+    Dl_info info;
+
+    if (real == NULL)
+        real = (int (*)(void (*)(void *), void *, void *))dlsym(RTLD_NEXT, "__cxa_atexit");
+    leave_note_handler(function, argument);
+    if (image.inside == NULL && origin.socket > 0 && dladdr((void *)function, &info) != 0 &&
+        info.dli_sname != NULL && strcmp(info.dli_sname, "OPENSSL_cleanup") == 0)
+        return 0;
+    return real(function, argument, library);
+}

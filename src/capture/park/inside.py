@@ -5,6 +5,9 @@ and which user code never sees. `RECIPE` stands above it as a literal. All of
 it has returned to C before the recipe's code or the user's program runs, so no
 frame of it is ever beneath theirs. It imports as little as it can: whatever is
 imported here is in every image.
+
+It is executed in two parts: what stands below the line "The woken process" only
+when the image is complete, so that it lies together in memory of its own.
 """
 
 import sys
@@ -193,6 +196,11 @@ def refusal():
         for thread in threading.enumerate():
             if thread.ident != own:
                 return f"the Python thread {thread.name!r} is running"
+    os = sys.modules.get("os")
+    if os and not isinstance(getattr(os.environ, "_data", None), dict):
+        return "os.environ has been replaced"
+    if type(sys.argv) is not list or type(sys.path) is not list:
+        return "sys.argv or sys.path has been replaced"
     if _thread._count() or len(sys._current_frames()) > 1:
         return "a Python thread without a name is running"
     return None
@@ -325,32 +333,23 @@ def tidy():
         getattr(linecache, "_interactive_cache", {}).clear()
 
 
-def settle():
-    """With the streams on /dev/null: what C and waking need from now on."""
-    global streams, generators, stream_types, full_end, image_modules, containers
-    global atexit_run, thread_count, collect, tracked, frozen, unfreeze, is_finalizing
-    streams = [stream_settings(fd) for fd in range(3)]
-    generators = random_generators()
-    for fd in range(3):
-        connect(fd)
-    stream_types = io.TextIOBase, io.BufferedIOBase, io.RawIOBase
-    flags = sys.flags
-    full_end = bool(flags.verbose or flags.dev_mode or flags.inspect or sys.abiflags)
-    main = sys.modules["__main__"]  # multiprocessing knows it by another name, too
-    image_modules = {name: module for name, module in sys.modules.items() if module is not main}
-    containers = [
-        sys.path, sys.argv, sys.meta_path, sys.path_hooks, sys.path_importer_cache
-    ]
-    atexit_run, thread_count = atexit._run_exitfuncs, _thread._count
-    collect, tracked = gc.collect, gc.get_objects
-    frozen, unfreeze = gc.get_freeze_count, gc.unfreeze
-    is_finalizing = True.__bool__
-
-
-def freeze():
+def collect_all():
     for _ in range(3):
         gc.collect()
-    gc.freeze()
+
+
+names = "stdin", "stdout", "stderr"
+terminals = [stream is not None and stream.isatty() for stream in originals]
+raw_streams = [None, None, None]
+
+
+def stream_settings(fd):
+    """What create_stdio() of CPython was told, and what the recipe changed."""
+    stream = originals[fd]
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)
+    chosen = not stream.write_through and (fd == 2 or terminals[fd])
+    lines = stream.line_buffering if stream.line_buffering != chosen else None
+    return stream, unbuffered, stream.encoding, stream.errors, lines, stream.write_through
 
 
 def random_generators():
@@ -358,11 +357,12 @@ def random_generators():
     module = sys.modules.get("numpy.random.bit_generator")
     if not module:
         return []
-    return [
-        found
-        for found in gc.get_objects()
-        if isinstance(found, module.BitGenerator) and (entropy_of(found) or 0) >> 64
-    ]
+    found = [o for o in gc.get_objects() if isinstance(o, module.BitGenerator)]
+    found = [o for o in found if (entropy_of(o) or 0) >> 64]
+    legacy = sys.modules["numpy.random.mtrand"]._rand
+    if legacy._bit_generator in found and legacy.get_state(legacy=False)["has_gauss"]:
+        legacy.seed()  # forgets the second half of a pair of normals
+    return found
 
 
 def entropy_of(generator):
@@ -371,33 +371,125 @@ def entropy_of(generator):
     return entropy if isinstance(entropy, int) else None
 
 
-# --- Standard streams -----------------------------------------------------
-
-# The objects stay, so that libraries that kept a reference write to the right
-# place; each layer is initialised again as create_stdio() of CPython does. Only
-# the lowest, FileIO, is new: it remembers whether its file could seek.
-
-
-def stream_settings(fd):
-    stream = originals[fd]
-    unbuffered = isinstance(stream.buffer, io.RawIOBase)
-    # What create_stdio() chose for the build's own streams, if nothing changed it.
-    chosen = not stream.write_through and (fd == 2 or was_terminal[fd])
-    changed = stream.line_buffering if stream.line_buffering != chosen else None
-    return stream, unbuffered, stream.encoding, stream.errors, stream.write_through, changed
+def state_memory(generator):
+    """An MT19937's 624 words and position as a memoryview, if that is how they
+    lie: to fill them is much less work than to ask numpy."""
+    ctypes = sys.modules.get("ctypes")
+    if not ctypes or type(generator).__name__ != "MT19937":
+        return None
+    memory = (ctypes.c_char * 2500).from_address(generator.ctypes.state_address)
+    view = memoryview(memory).cast("B")
+    now = generator.state["state"]
+    same = now["key"].tobytes() + now["pos"].to_bytes(4, sys.byteorder) == view.tobytes()
+    return view if same else None
 
 
-def is_terminal(stream):
-    return stream is not None and stream.isatty()
+def fork_hooks():
+    """Takes idle hooks out of the interpreter's own lists for os.fork(), which
+    run when a woken process takes itself for a fork: [(list, what it was)].
+
+    Idle are those of the standard library that mend locks and forget threads:
+    no thread was lost. The program's forks need them again."""
+
+    def before():
+        pass
+
+    def child():
+        pass
+
+    posix.register_at_fork(before=before, after_in_child=child)
+    found = []
+    for own in before, child:
+        for hooks in gc.get_referrers(own):
+            if type(hooks) is list and hooks[-1] is own:
+                hooks.pop()
+                found.append((hooks, hooks[:]))
+                hooks[:] = [hook for hook in hooks if not is_idle_hook(hook)]
+    return found
 
 
-was_terminal = [is_terminal(stream) for stream in originals]
-names = "stdin", "stdout", "stderr"
-raw_streams = [None, None, None]
+def is_idle_hook(hook):
+    owner = getattr(hook, "__module__", None)
+    if owner in ("threading", "logging"):
+        return True
+    futures = sys.modules.get("concurrent.futures.thread")
+    lock = getattr(futures, "_global_shutdown_lock", None)
+    return lock is not None and getattr(hook, "__self__", None) is lock
+
+
+# --- The woken process ----------------------------------------------------
+
+
+def settle():
+    """Says what C needs to know and prepares waking. The descriptors are pipes:
+    a caller's pipes then need no new streams."""
+    global streams, generators, hook_lists, parked_as
+    parked_as = posix.getpid()
+    streams = [stream_settings(fd) for fd in range(3)]
+    generators = [(found, state_memory(found)) for found in random_generators()]
+    hook_lists = []
+    # A rehearsal: caches that this fills need not be written to on waking.
+    wake([0, 1, 2], [], [], False)
+    renew()
+    hook_lists = fork_hooks()
+    sys.argv.clear()
+    getattr(sys, "orig_argv", []).clear()
+    os = sys.modules.get("os")
+    posix.environ.clear()
+    if os:
+        os.environ._data.clear()
+    flags = sys.flags
+    main = sys.modules["__main__"]  # multiprocessing knows it by another name, too
+    modules = {name: module for name, module in sys.modules.items() if module is not main}
+    return {
+        "wake": wake,
+        "renew": renew,
+        "environ": posix.environ,
+        "os_environ": os.environ._data if os else None,
+        "argv": sys.argv,
+        "orig_argv": getattr(sys, "orig_argv", None),
+        "path": sys.path,
+        "safe_path": safe_path,
+        "atexit_run": atexit._run_exitfuncs,
+        "thread_count": _thread._count,
+        "collect": gc.collect,
+        "tracked": gc.get_objects,
+        "freeze": gc.freeze,
+        "frozen": gc.get_freeze_count,
+        "unfreeze": gc.unfreeze,
+        "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
+        "raw_streams": raw_streams,
+        "is_finalizing": True.__bool__,
+        "full_end": bool(flags.verbose or flags.dev_mode or flags.inspect or sys.abiflags),
+        "modules": modules,
+        # Kept alive, so that the end does not free them object by object.
+        "containers": [sys.meta_path, sys.path_hooks, sys.path_importer_cache],
+    }
+
+
+always_ignored = _signal.SIGPIPE, _signal.SIGXFSZ  # by CPython itself
+
+
+def wake(reconnected, ignored, unignored, new_zone):
+    """What C could not do. May be interrupted and called again."""
+    for fd in reconnected:
+        connect(fd)
+    default = _signal.SIG_DFL, _signal.default_int_handler
+    for number in ignored:
+        if _signal.getsignal(number) in default:
+            _signal.signal(number, _signal.SIG_IGN)
+    for number in unignored:
+        if _signal.getsignal(number) == _signal.SIG_IGN and number not in always_ignored:
+            _signal.signal(number, default[number == _signal.SIGINT])
+    if new_zone:
+        time.tzset()
 
 
 def connect(fd):
-    stream, unbuffered, encoding, errors, write_through, line_buffering = streams[fd]
+    """Initialises the layers of a standard stream as create_stdio() does. The
+    objects stay, so that a library that kept one writes to the right place; only
+    the lowest is new, because it remembers whether its file could seek."""
+    stream, unbuffered, encoding, errors, lines, write_through = streams[fd]
     name = names[fd]
     try:
         posix.fstat(fd)
@@ -412,48 +504,23 @@ def connect(fd):
         buffer.__init__(raw, raw._blksize)
     raw.name = f"<{name}>"
     raw_streams[fd] = raw
-    if line_buffering is None:
-        line_buffering = not write_through and (fd == 2 or raw.isatty())
-    stream.__init__(buffer, encoding, errors, "\n", line_buffering, write_through)
+    if lines is None:
+        lines = not write_through and (fd == 2 or raw.isatty())
+    stream.__init__(buffer, encoding, errors, "\n", lines, write_through)
     stream.mode = "w" if fd else "r"
-
-
-# --- Waking ---------------------------------------------------------------
-
-
-def wake(argv, orig_argv, path0, environ, ignored, unignored, new_zone):
-    """Gives Python what C has given the process. May run twice."""
-    posix.environ.clear()
-    posix.environ.update(environ)
-    os = sys.modules.get("os")
-    if os:
-        os.environ._data.clear()
-        os.environ._data.update(environ)
-    sys.argv[:] = argv
-    if hasattr(sys, "orig_argv"):
-        sys.orig_argv[:] = orig_argv
-    if path0 is not None and not state.get("awake"):
-        sys.path.insert(0, path0)
-    state["awake"] = True
-    for fd in range(3):
-        connect(fd)
-    default = _signal.SIG_DFL, _signal.default_int_handler
-    for number in ignored:
-        if _signal.getsignal(number) in default:
-            _signal.signal(number, _signal.SIG_IGN)
-    for number in unignored:
-        if number not in (_signal.SIGPIPE, _signal.SIGXFSZ):
-            _signal.signal(number, default[number == _signal.SIGINT])
-    if new_zone:
-        time.tzset()
 
 
 def renew():
     """What must differ from run to run, and what remembers a process. The
-    `random` module renews itself as after a fork."""
+    hooks for forks have just run; they also seeded the `random` module."""
+    for hooks, every in hook_lists:
+        hooks[:] = every
     get = sys.modules.get
-    for generator in generators:
-        generator.state = type(generator)().state
+    for generator, memory in generators:
+        if memory:
+            memory[:] = posix.urandom(624 * 4) + (624).to_bytes(4, sys.byteorder)
+        else:
+            generator.state = type(generator)().state
     module = get("threading")
     if module:
         module._main_thread._set_native_id()
@@ -462,7 +529,7 @@ def renew():
         now = time.time_ns if isinstance(module._startTime, int) else time.time
         module._startTime = now()
     module = get("tempfile")
-    if module:
+    if module and module._name_sequence is not None:
         module._name_sequence = None
     module = get("multiprocessing.process")
     if module:
@@ -472,12 +539,12 @@ def renew():
     if module:
         module.SemLock._rand.__dict__.pop("_rng_pid", None)
     module = get("uuid")
-    if module:
+    if module and module._node is not None:
         module._last_timestamp = None
-        if module._node is not None and module._node >> 40 & 1:
-            module._node = None
+        if module._node >> 40 & 1:
+            module._node = None  # random: this host has no hardware address
     module = get("_ssl")
-    if module:
+    if module and posix.getpid() == parked_as:  # another one makes OpenSSL seed itself
         module.RAND_add(posix.urandom(32), 32.0)
     module = get("snapshot_restore_py")
     if module:

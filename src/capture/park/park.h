@@ -16,6 +16,7 @@
  *   wake.c      the order of waking
  *   program.c   runs -c, -m, a script, standard input
  *   finish.c    ends the interpreter without touching every page of the image
+ *   leave.c     ends the process likewise
  *   python.c    the C API, by dlsym
  *   inside.py   all of the above that is easier said in Python
  *
@@ -53,32 +54,47 @@ struct origin {
     uint64_t ignored;       /* signals inherited as ignored, bit n-1 */
 };
 
-/* Callables of inside.py and objects of the interpreter kept for waking. */
+/* Objects kept for waking and for the end, as inside.py's settle() names them. */
+#define IMAGE_OBJECTS(F) \
+    F(wake)          /* inside.py's function */ \
+    F(renew)         /* likewise */ \
+    F(environ)       /* posix.environ */ \
+    F(os_environ)    /* what os.environ keeps its variables in, or None */ \
+    F(argv)          /* sys.argv */ \
+    F(orig_argv)     /* sys.orig_argv, or None */ \
+    F(path)          /* sys.path */ \
+    F(atexit_run)    /* atexit._run_exitfuncs */ \
+    F(thread_count)  /* _thread._count */ \
+    F(collect)       /* gc.collect */ \
+    F(tracked)       /* gc.get_objects */ \
+    F(freeze)        /* gc.freeze */ \
+    F(frozen)        /* gc.get_freeze_count */ \
+    F(unfreeze)      /* gc.unfreeze */ \
+    F(stream_types)  /* io.TextIOBase, io.BufferedIOBase, io.RawIOBase */ \
+    F(raw_streams)   /* list: what is beneath the standard streams */ \
+    F(is_finalizing) /* says True, for sys.is_finalizing */ \
+    F(modules)       /* dict: sys.modules as parked, without __main__ */ \
+    F(containers)    /* list: what must not be freed at the end */
+
+#define F(name) PyObject *name;
+struct image_objects { IMAGE_OBJECTS(F) };
+#undef F
+
 struct image {
-    PyObject *inside;                /* the namespace of inside.py; NULL before parking */
+    PyObject *inside;             /* the namespace of inside.py; NULL before parking */
     union {
-        struct {
-            PyObject *wake;          /* inside.py's function */
-            PyObject *renew;         /* likewise */
-            PyObject *atexit_run;    /* atexit._run_exitfuncs */
-            PyObject *thread_count;  /* _thread._count */
-            PyObject *collect;       /* gc.collect */
-            PyObject *tracked;       /* gc.get_objects */
-            PyObject *frozen;        /* gc.get_freeze_count */
-            PyObject *unfreeze;      /* gc.unfreeze */
-            PyObject *stream_types;  /* tuple: io.TextIOBase, BufferedIOBase, RawIOBase */
-            PyObject *raw_streams;   /* list: what is beneath the standard streams */
-            PyObject *is_finalizing; /* says True, for sys.is_finalizing */
-            PyObject *image_modules; /* dict: sys.modules as parked, without __main__ */
-            PyObject *containers;    /* list: what must not be freed at the end */
+        struct { /* struct image_objects, without a name */
+#define F(name) PyObject *name;
+            IMAGE_OBJECTS(F)
+#undef F
         };
-        PyObject *held[13];
+        PyObject *held[sizeof(struct image_objects) / sizeof(PyObject *)];
     };
     long frozen_count;
     Py_ssize_t builtins_size;
     const char *coerced_lc_ctype; /* set by PEP 538, or NULL */
-    bool full_end;               /* this build or these flags want Py_FinalizeEx */
-    bool safe_path;              /* -I, -P: no sys.path[0] for programs */
+    bool full_end;                /* this build or these flags want Py_FinalizeEx */
+    bool safe_path;               /* -I, -P: no sys.path[0] for programs */
 };
 
 extern struct origin origin;
@@ -143,6 +159,7 @@ struct request request_receive(void);
 void duties_remember(void);               /* before parking */
 void duties_process(struct request *);    /* everything but Python and signals */
 bool duties_zone_changed(void);
+bool duties_stream_is_new(int standard);  /* not just another pipe */
 void duties_signal_mask(const struct request *);
 
 /* wake.c: never returns. */
@@ -171,6 +188,13 @@ PyObject *program_command(const char *code, PyObject *namespace);
 /* What an exception that reached the top does to the process: prints it, or
  * takes the status from SystemExit. */
 struct outcome program_unhandled(void);
+
+/* leave.c */
+void leave_first(void);     /* when main starts */
+void leave_remember(void);  /* before parking */
+/* Somebody registers an exit handler. */
+void leave_note_handler(void (*function)(void *), void *argument);
+_Noreturn void leave_leanly(int status);
 
 /* finish.c */
 _Noreturn void finish(struct outcome);

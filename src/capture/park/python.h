@@ -38,6 +38,7 @@ enum {
     PY_VARARGS_KEYWORDS = 3,     /* METH_VARARGS | METH_KEYWORDS */
     PY_PRINT_RAW = 1,            /* Py_PRINT_RAW */
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
+    PY_3_10 = 0x030a0000,
     PY_3_11 = 0x030b0000,
     PY_3_13 = 0x030d0000,
 };
@@ -100,9 +101,12 @@ enum {
     F(int, PyDict_SetItem, (PyObject *, PyObject *, PyObject *)) \
     F(int, PyDict_SetItemString, (PyObject *, const char *, PyObject *)) \
     F(Py_ssize_t, PyDict_Size, (PyObject *)) \
+    F(int, PyDict_Update, (PyObject *, PyObject *)) \
     F(int, PyList_Append, (PyObject *, PyObject *)) \
     F(PyObject *, PyList_GetItem, (PyObject *, Py_ssize_t)) \
+    F(int, PyList_Insert, (PyObject *, Py_ssize_t, PyObject *)) \
     F(PyObject *, PyList_New, (Py_ssize_t)) \
+    F(int, PyList_SetSlice, (PyObject *, Py_ssize_t, Py_ssize_t, PyObject *)) \
     F(Py_ssize_t, PyList_Size, (PyObject *)) \
     F(long, PyLong_AsLong, (PyObject *)) \
     F(PyObject *, PyLong_FromLong, (long)) \
@@ -114,6 +118,7 @@ enum {
     F(void, PyObject_CallFinalizer, (PyObject *)) \
     F(PyObject *, PyObject_CallMethod, (PyObject *, const char *, const char *, ...)) \
     F(PyObject *, PyObject_CallObject, (PyObject *, PyObject *)) \
+    F(void *, PyObject_Malloc, (size_t)) \
     F(PyObject *, PyObject_GetAttrString, (PyObject *, const char *)) \
     F(int, PyObject_HasAttrString, (PyObject *, const char *)) \
     F(int, PyObject_IsTrue, (PyObject *)) \

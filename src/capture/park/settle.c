@@ -1,11 +1,73 @@
-/* Before parking: memory that the woken process is about to write to should not
- * be memory that the image shares.
+/* Before parking: what the woken process allocates should not come from holes
+ * between the image's objects, where every first write copies a page, but from
+ * memory that nobody has written to yet.
+ *
+ * So the holes are allocated and never freed. They cost nothing in the image
+ * that they did not cost before: malloc's larger ones were given back to the
+ * kernel first and are not touched here.
  */
 #include "park.h"
 
 #include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    SMALLEST = 16,           /* pymalloc's classes: 16, 32 ... 512 bytes */
+    LARGEST = 512,
+    POOL_HEAD = 48,          /* where a pool's first block lies */
+    PATIENCE = 1 << 20,      /* blocks of one class: more than any image leaves */
+};
+
+/* A pool that nobody has used hands out its blocks in order, from the first. */
+static void fill_class(size_t size, uintptr_t pool_size)
+{
+    uintptr_t previous = 0;
+    int in_order = 0;
+
+    for (int i = 0; i < PATIENCE && in_order < 3; i++) {
+        uintptr_t block = (uintptr_t)py.PyObject_Malloc(size);
+
+        if (block == 0)
+            return;
+        if (block % pool_size == POOL_HEAD)
+            in_order = 1;
+        else
+            in_order = in_order > 0 && block == previous + size ? in_order + 1 : 0;
+        previous = block;
+    }
+}
+
+/* Chunks behind this address come from the heap's end, not from a hole. */
+static uintptr_t heap_end(void)
+{
+    return (uintptr_t)sbrk(0) - mallinfo2().keepcost;
+}
+
+static void fill_heap(void)
+{
+    uintptr_t end = heap_end();
+
+    for (size_t size = 64 << 10; size >= 24; size -= size > 1024 ? size / 4 : 8) {
+        for (int i = 0; i < PATIENCE; i++) {
+            void *chunk = malloc(size);
+
+            if (chunk == NULL || (uintptr_t)chunk >= end) {
+                free(chunk);
+                break;
+            }
+        }
+    }
+}
 
 void settle_allocators(void)
 {
+    uintptr_t pool_size = py.hexversion >= PY_3_10 ? 16384 : 4096;
+
+    malloc_trim(0);
+    fill_heap();
+    for (size_t size = SMALLEST; size <= LARGEST; size += 16)
+        fill_class(size, pool_size);
     malloc_trim(0);
 }

@@ -5,11 +5,10 @@
 
 extern char **environ;
 
-/* As posix.environ is built at start-up: bytes, the first of two wins. */
-static PyObject *environment_dict(void)
+/* os.environ and posix.environ as they are built at start-up: bytes, the first
+ * of two wins. Both were emptied before parking. */
+static void fill_environ(void)
 {
-    PyObject *dict = py.PyDict_New();
-
     for (char **entry = environ; *entry != NULL; entry++) {
         const char *value = strchr(*entry, '=');
         PyObject *name, *text;
@@ -18,25 +17,57 @@ static PyObject *environment_dict(void)
             continue;
         name = py.PyBytes_FromStringAndSize(*entry, value - *entry);
         text = py.PyBytes_FromStringAndSize(value + 1, (Py_ssize_t)strlen(value + 1));
-        if (name == NULL || text == NULL || py.PyDict_SetDefault(dict, name, text) == NULL)
+        if (name == NULL || text == NULL ||
+            py.PyDict_SetDefault(image.environ, name, text) == NULL)
             gate_fail("no memory for the environment");
         python_drop(name);
         python_drop(text);
     }
-    return dict;
+    if (image.os_environ != PY_NONE && py.PyDict_Update(image.os_environ, image.environ) == -1)
+        gate_fail("os.environ cannot be filled");
 }
 
-static PyObject *decoded_list(char **strings)
+static void fill_list(PyObject *list, char **strings)
 {
-    PyObject *list = py.PyList_New(0);
+    PyObject *fresh;
 
+    if (list == PY_NONE)
+        return;
+    fresh = py.PyList_New(0);
     for (; *strings != NULL; strings++) {
         PyObject *text = py.PyUnicode_DecodeFSDefault(*strings);
 
-        if (text == NULL || py.PyList_Append(list, text) == -1)
+        if (text == NULL || py.PyList_Append(fresh, text) == -1)
             gate_fail("cannot decode the command line");
         python_drop(text);
     }
+    if (py.PyList_SetSlice(list, 0, py.PyList_Size(list), fresh) == -1)
+        gate_fail("cannot fill sys.argv");
+    python_drop(fresh);
+}
+
+static void add_path0(PyObject *path0)
+{
+    if (path0 != NULL && py.PyList_Insert(image.path, 0, path0) == -1)
+        gate_fail("cannot extend sys.path");
+    python_drop(path0);
+}
+
+static void append_number(PyObject *list, long number)
+{
+    PyObject *item = py.PyLong_FromLong(number);
+
+    py.PyList_Append(list, item);
+    python_drop(item);
+}
+
+static PyObject *new_streams(void)
+{
+    PyObject *list = py.PyList_New(0);
+
+    for (int standard = 0; standard <= 2; standard++)
+        if (duties_stream_is_new(standard))
+            append_number(list, standard);
     return list;
 }
 
@@ -44,14 +75,9 @@ static PyObject *signal_list(uint64_t signals)
 {
     PyObject *list = py.PyList_New(0);
 
-    for (int number = 1; number < NSIG; number++) {
-        if (signals >> (number - 1) & 1) {
-            PyObject *item = py.PyLong_FromLong(number);
-
-            py.PyList_Append(list, item);
-            python_drop(item);
-        }
-    }
+    for (int number = 1; number < NSIG; number++)
+        if (signals >> (number - 1) & 1)
+            append_number(list, number);
     return list;
 }
 
@@ -88,25 +114,25 @@ static bool call_through_interrupts(PyObject *function, PyObject *arguments, con
     fail_with_exception(what);
 }
 
-static bool wake_python(const struct request *request, PyObject *path0)
+static bool wake_python(const struct request *request)
 {
-    uint64_t ignored = request->head.ignored;
-    PyObject *arguments = py.PyTuple_New(7);
-    bool interrupted;
+    uint64_t ignored = request->head.ignored & ~origin.ignored;
+    uint64_t unignored = origin.ignored & ~request->head.ignored;
+    PyObject *streams = new_streams();
+    bool interrupted = false;
 
-    if (path0 == NULL) {
-        path0 = PY_NONE;
-        py.Py_IncRef(path0);
+    fill_environ();
+    fill_list(image.argv, request->argv);
+    fill_list(image.orig_argv, request->orig_argv);
+    if (py.PyList_Size(streams) > 0 || ignored || unignored || duties_zone_changed()) {
+        PyObject *arguments = py.PyTuple_New(4);
+
+        py.PyTuple_SetItem(arguments, 0, streams);
+        py.PyTuple_SetItem(arguments, 1, signal_list(ignored));
+        py.PyTuple_SetItem(arguments, 2, signal_list(unignored));
+        py.PyTuple_SetItem(arguments, 3, py.PyBool_FromLong(duties_zone_changed()));
+        interrupted = call_through_interrupts(image.wake, arguments, "waking Python");
     }
-    py.PyTuple_SetItem(arguments, 0, decoded_list(request->argv));
-    py.PyTuple_SetItem(arguments, 1, decoded_list(request->orig_argv));
-    py.PyTuple_SetItem(arguments, 2, path0);
-    py.PyTuple_SetItem(arguments, 3, environment_dict());
-    py.PyTuple_SetItem(arguments, 4, signal_list(ignored & ~origin.ignored));
-    py.PyTuple_SetItem(arguments, 5, signal_list(origin.ignored & ~ignored));
-    py.PyTuple_SetItem(arguments, 6, py.PyBool_FromLong(duties_zone_changed()));
-    interrupted = call_through_interrupts(image.wake, arguments, "waking Python");
-    python_drop(arguments);
 
     /* To a library this process is a copy, as after a fork: the hooks that it
      * registered for that case are the ones to run. */
@@ -123,7 +149,8 @@ _Noreturn void wake(void)
 
     duties_process(&request);
     program = program_prepare(&request);
-    interrupted = wake_python(&request, program_path0(&program, &request));
+    add_path0(program_path0(&program, &request));
+    interrupted = wake_python(&request);
     duties_signal_mask(&request);
     gate_say("started\n", -1);
     gate_close();

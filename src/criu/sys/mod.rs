@@ -202,8 +202,8 @@ static ONE_CALL: Mutex<()> = Mutex::new(());
 
 /// Makes a request and waits for the answer, at most for `deadline`.
 ///
-/// The caller is expected to be single-threaded (libcriu forks without exec'ing at
-/// once) and to have SIGCHLD blocked around [`Request::RestoreChild`], as libcriu asks.
+/// The caller is expected to have SIGCHLD blocked around [`Request::RestoreChild`], as
+/// libcriu asks, and SIGALRM blocked in every thread but this one.
 /// After a timeout the `criu` process may still be alive: it is a child of the caller.
 ///
 /// # Errors
@@ -214,8 +214,10 @@ pub fn call(options: &mut Options, request: Request, deadline: Duration) -> io::
     let quiet = crate::sys::SilencedStderr::new()?;
     let raw = options.raw.as_ptr();
     // SAFETY: `raw` is live and not used elsewhere (`options` is borrowed mutably, and
-    // the lock keeps libcriu's statics ours). The functions fork; the child executes
-    // only async-signal-safe calls and `exec`, or `exit(1)`.
+    // the lock keeps libcriu's statics ours). The functions fork; between fork and exec
+    // the child calls nothing that takes a lock (sigprocmask, close, sprintf of a number,
+    // write), so that other threads do not matter; if the exec fails it calls `exit(1)`,
+    // which `Criu` prevents by looking for the binary first.
     let value = unsafe {
         match request {
             Request::Version => bindings::criu_local_get_version(raw),

@@ -150,9 +150,10 @@ fn others_must_not_be_able_to_write() {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     let index = path.join("index.sqlite");
     fs::set_permissions(&index, Permissions::from_mode(0o666)).unwrap();
-    let error = RunStore::open(path).unwrap_err();
-    let expected = format!("other users may write to {} (mode 0666)", index.display());
-    assert_eq!(error.to_string(), expected);
+    for error in both(path) {
+        let expected = format!("other users may write to {} (mode 0666)", index.display());
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn what_belongs_to_others_is_never_used() {
     let image = build(&store, record("one"), &pages(1..=3)).unwrap();
     let pack = store.pack_path(&store.load_manifest::<Content>(&image.id).unwrap().packs[0].id);
     let chown = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), None);
-    if chown(&pack, 12345).is_err() {
+    if chown(&pack, 12345).is_err() || !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root can give files away");
         return;
     }
@@ -184,7 +185,7 @@ fn what_belongs_to_others_is_never_used() {
     }
     let index = store.dir().join("index.sqlite");
     chown(&index, 12345).unwrap();
-    assert_eq!(RunStore::open(store.dir()).unwrap_err().to_string(), said(&index));
+    both(store.dir()).iter().for_each(|error| assert_eq!(error.to_string(), said(&index)));
     chown(&index, 0).unwrap();
     chown(store.dir(), 12345).unwrap();
     for error in both(store.dir()) {
