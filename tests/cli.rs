@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use pyimg::key::evidence::Evidence;
 use pyimg::key::host::Host;
 use pyimg::key::recipe::Recipe;
-use pyimg::manifest::{Manifest, Memory, Process, Python, Thread};
+use pyimg::manifest::{EVIDENCE, Manifest, Memory, Process, Python, Thread};
 use pyimg::store::{Digest, ImageKey, ImageRecord, PAGE, Store};
 use tempfile::TempDir;
 
@@ -80,7 +80,9 @@ impl World {
         }
         let mut sealed = ingest.seal().unwrap();
         sealed.add_file("core-1.img", b"a core").unwrap();
-        sealed.commit(record(name, recipe), &manifest(recipe, &module), &[]).unwrap();
+        let evidence = Evidence::record([module], []).unwrap();
+        sealed.add_file(EVIDENCE, &evidence.to_json()).unwrap();
+        sealed.commit(record(name, recipe), &manifest(recipe), &[]).unwrap();
     }
 }
 
@@ -106,7 +108,7 @@ fn record(name: &str, recipe: &str) -> ImageRecord {
     }
 }
 
-fn manifest(recipe: &str, module: &Path) -> Manifest {
+fn manifest(recipe: &str) -> Manifest {
     let site = PathBuf::from("/opt/python/lib/site-packages");
     let modules = [("numpy", Some(site.clone())), ("pandas", Some(site.clone())), ("typing", None)];
     Manifest {
@@ -128,7 +130,6 @@ fn manifest(recipe: &str, module: &Path) -> Manifest {
             mappings: 2,
             zeroing_allocator: Some("jemalloc in libfast.so".into()),
         },
-        evidence: Evidence::record([module.to_owned()]).unwrap(),
     }
 }
 

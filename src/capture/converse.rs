@@ -32,6 +32,8 @@ pub struct Report {
     pub origins: std::collections::BTreeMap<String, Option<PathBuf>>,
     /// Files that the modules came from, and those that decided where to look.
     pub files: Vec<PathBuf>,
+    /// The directories in which Python looks for `.pth` files when it starts.
+    pub site_directories: Vec<PathBuf>,
     /// How long the recipe took, in nanoseconds.
     pub import_ns: u64,
     /// The interpreter's own allocator, where it relies on zeros after `MADV_DONTNEED`

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::image::checks;
 use crate::image::dump::Dump;
 use crate::image::file::Malformed;
-use crate::image::hazards::status;
+use crate::image::hazards::{WIPE_ON_FORK, status};
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
 use crate::key::evidence::Evidence;
@@ -65,6 +65,11 @@ impl Dumped {
         let evidence = self.evidence(&dump, &identity)?;
         let process = process(&dump, self.socket_inode);
         make_portable(&mut dump);
+        for vma in &mut dump.memory_mut().vmas {
+            if self.wiped_on_fork.contains(&vma.start()) {
+                vma.set_madv(vma.madv() | WIPE_ON_FORK);
+            }
+        }
 
         let interpreter = |path: &str| {
             identity.interpreter_files.iter().any(|own| own.as_os_str() == path)
@@ -141,7 +146,8 @@ impl Dumped {
             .map(|file| PathBuf::from(file.name()))
             .filter(|path| *path != self.library);
         let files = self.report.files.iter().cloned();
-        Evidence::record(files.chain(mapped).chain(identity.interpreter_files.iter().cloned()))
+        let files = files.chain(mapped).chain(identity.interpreter_files.iter().cloned());
+        Evidence::record(files, self.report.site_directories.iter().cloned())
             .map_err(|error| Error::failed("cannot examine the modules' files").because(error))
     }
 }

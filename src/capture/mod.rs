@@ -101,6 +101,8 @@ pub struct Dumped {
     report: Report,
     /// Inode of the socket on which it is parked.
     socket_inode: u32,
+    /// First addresses of the regions that fork wipes.
+    wiped_on_fork: std::collections::BTreeSet<u64>,
     /// The park library's file, which is no evidence.
     library: PathBuf,
 }
@@ -154,6 +156,8 @@ pub fn dump(
         let names: Vec<String> = found.into_iter().map(|obstacle| obstacle.0).collect();
         return Err(refused(&names.join("; ")).into());
     }
+    let wiped_on_fork = refuse::wiped_on_fork(interpreter.pid())
+        .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
     phase(Phase::Dumping);
     criu.dump(
         &Dump {
@@ -168,6 +172,7 @@ pub fn dump(
         directory,
         report,
         socket_inode: interpreter.socket_inode,
+        wiped_on_fork,
         library: interpreter.library().to_owned(),
     })
 }

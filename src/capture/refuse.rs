@@ -55,6 +55,30 @@ pub fn obstacles(pid: u32, control: u32) -> io::Result<BTreeSet<Obstacle>> {
     Ok(found)
 }
 
+/// The regions that fork wipes (`MADV_WIPEONFORK`), by their first addresses. CRIU before
+/// 4.2 does not see that advice.
+///
+/// # Errors
+/// When the process cannot be looked at.
+pub fn wiped_on_fork(pid: u32) -> io::Result<BTreeSet<u64>> {
+    Ok(regions_with_flag(&fs::read_to_string(format!("/proc/{pid}/smaps"))?, "wf"))
+}
+
+/// First addresses of the regions in a `/proc/PID/smaps` whose `VmFlags` hold this one.
+fn regions_with_flag(smaps: &str, flag: &str) -> BTreeSet<u64> {
+    let mut region = None;
+    let mut found = BTreeSet::new();
+    for line in smaps.lines() {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some((start, _)) = first.split_once('-') {
+            region = u64::from_str_radix(start, 16).ok();
+        } else if first == "VmFlags:" && rest.split_whitespace().any(|word| word == flag) {
+            found.extend(region);
+        }
+    }
+    found
+}
+
 /// What is wrong with a descriptor, by what `/proc/PID/fd` links to.
 fn descriptor(target: &str, is_device: impl FnOnce() -> bool) -> Option<String> {
     let anonymous = target.strip_prefix("anon_inode:").map(|kind| kind.trim_matches(['[', ']']));
@@ -138,6 +162,13 @@ mod tests {
         assert_eq!(plain("/tmp/x (deleted)").as_deref(), Some("a deleted file, /tmp/x"));
         assert_eq!(descriptor("/dev/null", || true), None);
         assert_eq!(descriptor("/dev/fuse", || true).as_deref(), Some("the device /dev/fuse"));
+    }
+
+    #[test]
+    fn advice_by_region() {
+        let smaps = "7f00-8f00 rw-p 00000000 00:00 0 \nRss:    4 kB\nVmFlags: rd wr mr wf ac \n\
+                     9f00-af00 rw-p 00000000 00:00 0 \nVmFlags: rd wr mr \n";
+        assert_eq!(regions_with_flag(smaps, "wf"), BTreeSet::from([0x7f00]));
     }
 
     #[test]

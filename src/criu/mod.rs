@@ -143,7 +143,7 @@ impl Criu {
         if status.success() {
             return Ok(());
         }
-        let reason = child.stderr.take().and_then(log::reason);
+        let reason = child.stderr.take().and_then(log::reason_on_stderr);
         Err(Error::no(CHECK, reason, &self.binary))
     }
 
@@ -159,9 +159,18 @@ impl Criu {
         options.pid(dump.pid);
         options.timeout(DUMP_DEADLINE.as_secs() as u32);
         options.external_unix_socket(dump.external_socket).map_err(Error::Io)?;
-        let _cache = runtime.tell_criu(&self.binary)?;
-        self.ask(&mut options, Request::Dump, DUMP_DEADLINE, Some(dump.directory))?;
-        Ok(())
+        let cache = runtime.tell_criu(&self.binary)?;
+        let answer = self.ask(&mut options, Request::Dump, DUMP_DEADLINE, Some(dump.directory));
+        drop(cache);
+        match answer {
+            Ok(_) => Ok(()),
+            // Without a privilege CRIU ends before it has a log; its check says why.
+            Err(error) if !dump.directory.join(LOG).exists() => {
+                self.check(runtime)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Restores a process as a child of this one and returns its pid.

@@ -2,8 +2,8 @@
 //!
 //! In order: fresh pids are found; a directory on a tmpfs shows CRIU the image under
 //! these pids; CRIU restores, with a socket of ours in place of the one on which the
-//! process was parked, while another thread looks whether the image may be used at all;
-//! the request goes into that socket. Until the park library answers `started`, nothing
+//! process was parked, while another thread looks whether the image may be used at all and
+//! then puts the request into that socket. Until the park library answers `started`, nothing
 //! of the user's program has run, and every failure can still become a run of plain
 //! Python.
 
@@ -92,7 +92,7 @@ impl<E> From<nix::Error> for NotStarted<E> {
 /// Restores an image and has it run the program of the request.
 ///
 /// While CRIU works, `check` has the last word on whether the image may be used; the
-/// restored process learns what it is to do only after that. On success the program runs,
+/// restored process is told what to do only after that. On success the program runs,
 /// as the child with the returned pid. The signals of [`super::supervise::signals`] are
 /// blocked from here on; after a failure the mask is as it was and no child is left.
 ///
@@ -107,59 +107,56 @@ pub fn start<E: Send>(
     let mut before = SigSet::empty();
     let ours = super::supervise::signals();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut before))?;
-    let restored = std::thread::scope(|scope| {
-        let verdict = std::thread::Builder::new().spawn_scoped(scope, || {
-            // The alarm that ends a restore which takes too long is for the other thread.
-            let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
-            check()
-        })?;
-        let restored = restore(criu, parked);
-        match verdict.join() {
-            Ok(Ok(())) => restored,
-            Ok(Err(reason)) => Err(NotStarted::Unwanted(reason)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    });
-    let started = restored.and_then(|restored| restored.run(parked.process, request));
-    started.inspect_err(|_| {
+    restore(criu, parked, request, check).inspect_err(|_| {
         reap_all();
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     })
 }
 
-/// A process that was restored and waits for its request.
-struct Restored {
-    pid: Pid,
-    socket: OwnedFd,
-    renumbering: Renumbering,
-}
-
-fn restore<E>(criu: &Criu, parked: &Parked<'_>) -> Result<Restored, NotStarted<E>> {
+fn restore<E: Send>(
+    criu: &Criu,
+    parked: &Parked<'_>,
+    request: &Request,
+    check: impl FnOnce() -> Result<(), E> + Send,
+) -> Result<Pid, NotStarted<E>> {
     let runtime = RuntimeDir::open()?;
+    let mut check = Some(check);
     for attempt in 1.. {
-        let threads: Vec<u32> = parked.process.threads.iter().map(|thread| thread.id).collect();
-        let fresh = (0..threads.len())
-            .map(|_| crate::sys::burn_pid())
-            .collect::<io::Result<Vec<u32>>>()?;
-        let renumbering = Renumbering::new(&threads, &fresh);
-        let (socket, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
-
+        let fresh = Fresh::new(parked.process)?;
         let view = runtime.scratch()?;
-        show_images(parked, &renumbering, view.path())?;
-        let restored = criu.restore_child(
-            &Restore {
-                directory: view.path(),
-                socket: theirs.as_fd(),
-                dumped_socket: parked.process.socket,
-            },
-            &runtime,
-        );
-        match restored {
+        show_images(parked, &fresh.renumbering, view.path())?;
+        let (criu_restores, verdict) = std::thread::scope(|scope| {
+            // The check takes long and CRIU takes longer, so they go on side by side; and the
+            // request is there when the process wakes.
+            let check = check.take();
+            let (socket, renumbering) = (&fresh.socket, &fresh.renumbering);
+            let verdict = std::thread::Builder::new().spawn_scoped(scope, move || {
+                // The alarm that ends a restore which takes too long is for the other thread.
+                let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
+                if let Some(check) = check {
+                    check().map_err(NotStarted::Unwanted)?;
+                }
+                request.send(socket, &waking(parked.process, renumbering))?;
+                Ok::<_, NotStarted<E>>(())
+            })?;
+            let restored = criu.restore_child(
+                &Restore {
+                    directory: view.path(),
+                    socket: fresh.theirs.as_fd(),
+                    dumped_socket: parked.process.socket,
+                },
+                &runtime,
+            );
+            let verdict = verdict.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, NotStarted<E>>((restored, verdict))
+        })?;
+        verdict?;
+        match criu_restores {
             Ok(pid) => {
-                let pid = Pid::from_raw(pid.cast_signed());
-                return Ok(Restored { pid, socket, renumbering });
+                // Ours was only lent: the end of the process must be seen on the socket.
+                drop(fresh.theirs);
+                wait_for_start(&fresh.socket)?;
+                return Ok(Pid::from_raw(pid.cast_signed()));
             }
             Err(criu::Error::PidTaken) if attempt < PID_ATTEMPTS => reap_all(),
             Err(error) => return Err(error.into()),
@@ -168,17 +165,34 @@ fn restore<E>(criu: &Criu, parked: &Parked<'_>) -> Result<Restored, NotStarted<E
     unreachable!("the loop returns at its last attempt")
 }
 
-impl Restored {
-    /// Hands over the request and waits until the park library says that the program is
-    /// about to run.
-    fn run<E>(self, process: &Process, request: &Request) -> Result<Pid, NotStarted<E>> {
-        request.send(&self.socket, &waking(process, &self.renumbering))?;
-        let message = receive(&self.socket, START_DEADLINE)?;
-        match message.trim_end() {
-            "started" => Ok(self.pid),
-            "" => Err(NotStarted::Refused("it ended without a word".into())),
-            other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
-        }
+/// What every attempt to restore needs anew.
+struct Fresh {
+    renumbering: Renumbering,
+    /// Our end of the socket.
+    socket: OwnedFd,
+    /// The end that the process is to have.
+    theirs: OwnedFd,
+}
+
+impl Fresh {
+    fn new(process: &Process) -> io::Result<Self> {
+        let threads: Vec<u32> = process.threads.iter().map(|thread| thread.id).collect();
+        let fresh =
+            threads.iter().map(|_| crate::sys::burn_pid()).collect::<io::Result<Vec<u32>>>()?;
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(Self { renumbering: Renumbering::new(&threads, &fresh), socket, theirs })
+    }
+}
+
+/// Waits until the park library says that the program is about to run.
+fn wait_for_start<E>(socket: &OwnedFd) -> Result<(), NotStarted<E>> {
+    let message = receive(socket, START_DEADLINE)?;
+    match message.trim_end() {
+        "started" => Ok(()),
+        "" => Err(NotStarted::Refused("it ended without a word".into())),
+        other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
     }
 }
 

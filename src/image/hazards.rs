@@ -36,6 +36,9 @@ pub mod status {
     pub const SPECIAL: u32 = 1 << 2 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16;
 }
 
+/// `MADV_WIPEONFORK` of `madvise(2)`, as a bit of a VMA's `madv`.
+pub const WIPE_ON_FORK: u64 = 1 << 18;
+
 /// `MAP_GROWSDOWN` of `mmap(2)`.
 const MAP_GROWSDOWN: u32 = 0x100;
 
@@ -99,8 +102,7 @@ mod tests {
 
     #[test]
     fn each_hazard_is_seen() {
-        let wipe_on_fork = 1 << 18;
-        assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, wipe_on_fork), false));
+        assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, WIPE_ON_FORK), false));
         assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x122, 0), false));
         assert!(stays_anonymous(&vma(status::STACK, 0x22, 0), false));
         assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, 0), true));

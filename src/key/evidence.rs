@@ -43,9 +43,21 @@ pub struct Directory {
 
 /// Everything that an image depended on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Evidence {
     directories: Vec<Directory>,
+    sites: Vec<Site>,
+}
+
+/// A directory in which Python looks, when it starts, for files that extend its path or
+/// run code: what is added there later counts as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Site {
+    #[serde(with = "bytes_as_text")]
+    path: Vec<u8>,
+    /// Time of the last change in nanoseconds since 1970; 0 if it does not exist.
+    mtime: i64,
+    /// The files that count, sorted.
+    start_files: Vec<String>,
 }
 
 /// A file that is not as it was.
@@ -77,11 +89,15 @@ impl std::fmt::Display for Changed {
 }
 
 impl Evidence {
-    /// Records the present state of these files; those that do not exist are left out.
+    /// Records the present state of these files, and of what is in these site directories;
+    /// files that do not exist are left out.
     ///
     /// # Errors
     /// When a file that exists cannot be examined.
-    pub fn record(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Self> {
+    pub fn record(
+        paths: impl IntoIterator<Item = PathBuf>,
+        sites: impl IntoIterator<Item = PathBuf>,
+    ) -> io::Result<Self> {
         let mut directories: BTreeMap<PathBuf, BTreeMap<Vec<u8>, FileState>> = BTreeMap::new();
         for path in paths {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
@@ -103,7 +119,7 @@ impl Evidence {
                 files: files.into_values().collect(),
             })
             .collect();
-        Ok(Self { directories })
+        Ok(Self { directories, sites: sites.into_iter().map(Site::record).collect() })
     }
 
     /// Reads what [`Self::to_json`] wrote.
@@ -114,14 +130,16 @@ impl Evidence {
         serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::from)
     }
 
-    /// The evidence as JSON: a list of directories with the state of their files.
+    /// The evidence as JSON: the directories with the state of their files, and the site
+    /// directories.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("paths and numbers are JSON")
     }
 
     /// Compares every file with its recorded state; the first difference, if any.
     pub fn first_change(&self) -> Option<Changed> {
-        self.directories.iter().find_map(Directory::first_change)
+        let in_files = self.directories.iter().find_map(Directory::first_change);
+        in_files.or_else(|| self.sites.iter().find_map(Site::change))
     }
 
     /// How many files there are.
@@ -162,6 +180,42 @@ impl Directory {
             }
         })
     }
+}
+
+impl Site {
+    fn record(path: PathBuf) -> Self {
+        let start_files = start_files(&path);
+        Self { mtime: directory_mtime(&path), path: path.into_os_string().into_vec(), start_files }
+    }
+
+    /// A directory that changed is looked through: most of what is installed does not count.
+    /// One that was not there would now be part of the path.
+    fn change(&self) -> Option<Changed> {
+        let path = as_path(&self.path);
+        let now = directory_mtime(path);
+        if now == self.mtime || self.mtime != 0 && start_files(path) == self.start_files {
+            return None;
+        }
+        Some(Changed { path: path.to_owned(), what: Difference::Modified })
+    }
+}
+
+fn directory_mtime(path: &Path) -> i64 {
+    nix::sys::stat::stat(path).map_or(0, |state| mtime(&state))
+}
+
+/// What Python's `site` module reads or runs from a directory.
+fn start_files(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let customize = ["sitecustomize", "usercustomize"];
+            name.ends_with(".pth") || customize.iter().any(|module| name.starts_with(module))
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 impl FileState {
@@ -222,7 +276,7 @@ mod tests {
         fs::write(&a, "x = 1\n").unwrap();
         fs::write(&strange, "").unwrap();
         let absent = directory.path().join("absent.pyc");
-        let evidence = Evidence::record([a, strange, absent]).unwrap();
+        let evidence = Evidence::record([a, strange, absent], []).unwrap();
         (directory, evidence)
     }
 
@@ -260,6 +314,21 @@ mod tests {
         let (directory, evidence) = tree();
         drop(directory);
         assert_eq!(evidence.first_change().unwrap().what, Difference::Missing);
+    }
+
+    #[test]
+    fn a_new_path_file_is_seen_and_a_new_package_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (site, later) = (directory.path().join("site"), directory.path().join("later"));
+        fs::create_dir(&site).unwrap();
+        let evidence = Evidence::record([], [site.clone(), later.clone()]).unwrap();
+        fs::create_dir(site.join("package")).unwrap();
+        assert_eq!(evidence.first_change(), None);
+        fs::create_dir(&later).unwrap();
+        assert_eq!(evidence.first_change().unwrap().path, later);
+        fs::remove_dir(&later).unwrap();
+        fs::write(site.join("editable.pth"), "/srv\n").unwrap();
+        assert_eq!(evidence.first_change().unwrap().path, site);
     }
 
     #[test]

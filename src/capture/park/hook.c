@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 struct origin origin;
@@ -83,6 +84,8 @@ __attribute__((constructor)) static void library_loaded(void)
     if (sscanf(variable, "%d,%d,%n", &origin.socket, &origin.script, &used) == 2 && used > 0) {
         int persona = personality(0xffffffff);
 
+        /* A build that is killed leaves nobody behind. (Waking sets this anew.) */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         fcntl(origin.socket, F_SETFD, FD_CLOEXEC);
         fcntl(origin.script, F_SETFD, FD_CLOEXEC);
         /* This process keeps its fixed addresses; those it starts get random ones. */

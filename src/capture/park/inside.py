@@ -221,6 +221,7 @@ def report():
             "modules": [name for name in new if "." not in name],
             "origins": origins(),
             "files": files(),
+            "site_directories": site_directories(),
             "import_ns": took,
             "sys_path": [path for path in sys.path if isinstance(path, str)],
         }
