@@ -96,7 +96,16 @@ fn park_library(out: &Path) {
     let library = out.join("libpyimg_park.so");
     let mut command = Command::new(compiler.path());
     command
-        .args(["-shared", "-fPIC", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"])
+        .args([
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-std=gnu11",
+            "-D_GNU_SOURCE",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ])
         .args(["-fno-semantic-interposition", "-Wl,-z,relro,-z,now", "-s"])
         .arg("-o")
         .arg(&library);

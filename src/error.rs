@@ -59,10 +59,7 @@ impl Error {
 
     /// Adds the underlying cause, shown after the message.
     #[must_use]
-    pub fn because(
-        mut self,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }

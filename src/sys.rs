@@ -7,6 +7,8 @@
 use std::ffi::{CStr, OsStr, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 /// Points standard error at `/dev/null` until it is dropped.
 #[derive(Debug)]
@@ -152,6 +154,35 @@ pub fn burn_pid() -> io::Result<u32> {
             }
         }
         Ok(pid as u32)
+    }
+}
+
+/// How a child has ended or by which signal it was stopped, if that is new; none while it
+/// runs. Does not wait.
+///
+/// `nix` knows no real-time signals, of which a child can die as well.
+///
+/// # Errors
+/// When there is no such child.
+pub fn change_of_child(child: libc::pid_t) -> io::Result<Option<ExitStatus>> {
+    let mut status = 0;
+    // SAFETY: the call writes to `status` and nowhere else.
+    match unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG | libc::WUNTRACED) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        _ => Ok(Some(ExitStatus::from_raw(status))),
+    }
+}
+
+/// Sends a signal, which may be a real-time one.
+///
+/// # Errors
+/// When there is no such process or it is not ours to signal.
+pub fn send_signal(process: libc::pid_t, signal: c_int) -> io::Result<()> {
+    // SAFETY: the call takes numbers and touches no memory of ours.
+    match unsafe { libc::kill(process, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -71,9 +71,8 @@ impl Dumped {
             }
         }
 
-        let interpreter = |path: &str| {
-            identity.interpreter_files.iter().any(|own| own.as_os_str() == path)
-        };
+        let interpreter =
+            |path: &str| identity.interpreter_files.iter().any(|own| own.as_os_str() == path);
         let mut sink = Sink { ingest: store.begin(dump.pages.len() as u64)?, interrupted };
         let summary = mapping::rewrite(
             &mut dump,
@@ -117,8 +116,7 @@ impl Dumped {
 
     fn read(&self) -> Result<Dump> {
         let unreadable = |path: &Path, error: std::io::Error| {
-            Error::failed(format!("cannot read {}", path.display()))
-                .because(error)
+            Error::failed(format!("cannot read {}", path.display())).because(error)
         };
         let directory = self.directory.path();
         let mut files = BTreeMap::new();

@@ -87,7 +87,7 @@ impl Interrupted {
     /// When a signal has arrived.
     fn check(&self) -> io::Result<()> {
         match self.signal() {
-            Some(_) => Err(io::Error::new(io::ErrorKind::Other, "interrupted")),
+            Some(_) => Err(io::Error::other("interrupted")),
             None => Ok(()),
         }
     }
@@ -185,11 +185,12 @@ fn park(
 ) -> Result<Report, Failure> {
     let mut report = None;
     loop {
-        let message = converse::next(&interpreter.socket, interrupted, still_waiting).map_err(|error| {
-            check_interrupt(interrupted)
-                .err()
-                .unwrap_or_else(|| Error::failed("the build was cut short").because(error))
-        })?;
+        let message =
+            converse::next(&interpreter.socket, interrupted, still_waiting).map_err(|error| {
+                check_interrupt(interrupted)
+                    .err()
+                    .unwrap_or_else(|| Error::failed("the build was cut short").because(error))
+            })?;
         match message {
             Some(Message::Imported) => {}
             Some(Message::Report(said)) => report = Some(*said),

@@ -44,12 +44,15 @@ pub fn obstacles(pid: u32, control: u32) -> io::Result<BTreeSet<Obstacle>> {
             found.insert(Obstacle(what));
         }
     }
-    found.extend(children(&process)?.into_iter().map(|(pid, name)| {
-        Obstacle(format!("a child process: {name} (pid {pid})"))
-    }));
-    if fs::read_to_string("/proc/locks")?.lines().any(|line| {
-        line.split_whitespace().nth(4).is_some_and(|owner| owner == pid.to_string())
-    }) {
+    found.extend(
+        children(&process)?
+            .into_iter()
+            .map(|(pid, name)| Obstacle(format!("a child process: {name} (pid {pid})"))),
+    );
+    if fs::read_to_string("/proc/locks")?
+        .lines()
+        .any(|line| line.split_whitespace().nth(4).is_some_and(|owner| owner == pid.to_string()))
+    {
         found.insert(Obstacle("a lock on a file".into()));
     }
     Ok(found)

@@ -70,8 +70,7 @@ impl Interpreter {
         let socket_inode = inode(&theirs)?;
         // JSON made of strings and lists of strings is a literal in Python as well.
         let recipe = serde_json::to_string(spawn.recipe).map_err(io::Error::other)?;
-        let mut inside =
-            std::fs::File::from(memfd_create(c"pyimg-inside", MFdFlags::MFD_CLOEXEC)?);
+        let mut inside = std::fs::File::from(memfd_create(c"pyimg-inside", MFdFlags::MFD_CLOEXEC)?);
         write!(inside, "RECIPE = {recipe}\n{INSIDE}")?;
         // What our caller has open has no place in an image.
         crate::sys::keep_descriptors_from_children()?;

@@ -63,7 +63,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
             "CRIU {version} at {} is too old",
             criu.binary().display()
         ))
-        .hint(format!("CRIU {} or newer is needed; scripts/setup installs it", criu::OLDEST_VERSION)));
+        .hint(format!(
+            "CRIU {} or newer is needed; scripts/setup installs it",
+            criu::OLDEST_VERSION
+        )));
     }
 
     let store = Store::open(&store::default_dir()?)?;
@@ -123,7 +126,13 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     answer(args, printer, start, true, stored.image)
 }
 
-fn answer(args: &Build, printer: &Printer, start: Instant, built: bool, image: Image) -> Result<()> {
+fn answer(
+    args: &Build,
+    printer: &Printer,
+    start: Instant,
+    built: bool,
+    image: Image,
+) -> Result<()> {
     let took = start.elapsed();
     if args.json {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

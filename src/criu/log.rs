@@ -57,10 +57,7 @@ mod tests {
                    (00.000200) Error (criu/rlimit.c:15): rlimir: Can't setup RLIMIT_NOFILE\n\
                    (00.003041) Error (criu/sk-unix.c:873): sk unix: External socket is used. \n\
                    (00.003100) Error (criu/cr-dump.c:2111): Dumping FAILED.\n";
-        assert_eq!(
-            reason(log.as_bytes()).as_deref(),
-            Some("sk unix: External socket is used.")
-        );
+        assert_eq!(reason(log.as_bytes()).as_deref(), Some("sk unix: External socket is used."));
     }
 
     #[test]

@@ -106,11 +106,7 @@ impl Criu {
         let mut options = self.options()?;
         let answer = self.ask(&mut options, Request::Version, QUESTION_DEADLINE, None)?;
         let number = answer.unsigned_abs();
-        Ok(Version {
-            major: number / 10_000,
-            minor: number / 100 % 100,
-            sublevel: number % 100,
-        })
+        Ok(Version { major: number / 10_000, minor: number / 100 % 100, sublevel: number % 100 })
     }
 
     /// Whether it works on the running kernel, with the privilege that we have.
@@ -180,11 +176,7 @@ impl Criu {
     ///
     /// # Errors
     /// With CRIU's reason; children that are left over are for the caller to reap.
-    pub fn restore_child(
-        &self,
-        restore: &Restore<'_>,
-        runtime: &RuntimeDir,
-    ) -> Result<u32, Error> {
+    pub fn restore_child(&self, restore: &Restore<'_>, runtime: &RuntimeDir) -> Result<u32, Error> {
         let directory = open(restore.directory)?;
         let mut options = self.prepared()?;
         options.images_dir(directory.as_fd());
@@ -193,8 +185,12 @@ impl Criu {
             .inherit(restore.socket, &format!("socket:[{}]", restore.dumped_socket))
             .map_err(Error::Io)?;
         let _cache = runtime.tell_criu(&self.binary)?;
-        let pid =
-            self.ask(&mut options, Request::RestoreChild, RESTORE_DEADLINE, Some(restore.directory))?;
+        let pid = self.ask(
+            &mut options,
+            Request::RestoreChild,
+            RESTORE_DEADLINE,
+            Some(restore.directory),
+        )?;
         Ok(pid.unsigned_abs())
     }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
@@ -32,6 +33,9 @@ use crate::manifest::Process;
 const PID_ATTEMPTS: usize = 8;
 /// How long a restored process may take to say that it has started.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many descriptors CRIU can always do with; it puts its own near the soft limit.
+const ENOUGH_DESCRIPTORS: u64 = 4096;
 
 /// An image, as far as restoring it is concerned.
 #[derive(Debug)]
@@ -107,10 +111,47 @@ pub fn start<E: Send>(
     let mut before = SigSet::empty();
     let ours = super::supervise::signals();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut before))?;
+    let needs = Needs::meet();
     restore(criu, parked, request, check).inspect_err(|_| {
         reap_all();
+        needs.put_back();
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     })
+}
+
+/// What restoring needs of this process, and its caller may have set otherwise. The program
+/// does not see it: the request gives it the caller's.
+#[derive(Debug)]
+struct Needs {
+    ignored_children: bool,
+    descriptors: Option<(u64, u64)>,
+}
+
+impl Needs {
+    /// Children that can be waited for, and as many descriptors as CRIU wants for itself.
+    fn meet() -> Self {
+        let children = Signal::SIGCHLD as i32;
+        let ignored_children = crate::sys::is_ignored(children);
+        if ignored_children {
+            let _ = crate::sys::set_disposition(children, false);
+        }
+        let descriptors =
+            getrlimit(Resource::RLIMIT_NOFILE).ok().filter(|limit| limit.0 < ENOUGH_DESCRIPTORS);
+        if let Some((_, hard)) = descriptors {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(ENOUGH_DESCRIPTORS), hard);
+        }
+        Self { ignored_children, descriptors }
+    }
+
+    /// For the plain Python that runs instead.
+    fn put_back(&self) {
+        if self.ignored_children {
+            let _ = crate::sys::set_disposition(Signal::SIGCHLD as i32, true);
+        }
+        if let Some((soft, hard)) = self.descriptors {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+        }
+    }
 }
 
 fn restore<E: Send>(
@@ -202,11 +243,7 @@ fn waking(process: &Process, renumbering: &Renumbering) -> Waking {
         .iter()
         .filter_map(|thread| Some((thread.id_address, renumbering.new_id(thread.id)?)))
         .collect();
-    Waking {
-        thread_ids,
-        death_signal: Signal::SIGKILL as u32,
-        supervisor: Pid::this().as_raw(),
-    }
+    Waking { thread_ids, death_signal: Signal::SIGKILL as u32, supervisor: Pid::this().as_raw() }
 }
 
 /// Fills a directory with the image as CRIU is to see it: links to the stored files

@@ -100,9 +100,7 @@ impl Request {
             }));
         let count = |length: usize| u32::try_from(length).expect("fewer than 2^32 of anything");
         let mut bytes = Vec::with_capacity(4096);
-        for word in
-            [MAGIC, self.kind as u32, self.umask, count(self.descriptors.len())]
-        {
+        for word in [MAGIC, self.kind as u32, self.umask, count(self.descriptors.len())] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(self.ignored_signals.to_le_bytes());
@@ -186,8 +184,7 @@ mod tests {
             personality: 0,
             descriptors: Vec::new(),
         };
-        let waking =
-            Waking { thread_ids: vec![(0x1000, 77)], death_signal: 9, supervisor: 5 };
+        let waking = Waking { thread_ids: vec![(0x1000, 77)], death_signal: 9, supervisor: 5 };
         let bytes = request.to_bytes(&waking);
         assert_eq!(&bytes[..4], b"PRQ1");
         assert_eq!(&bytes[32..36], (-3_i32).to_le_bytes());

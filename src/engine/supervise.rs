@@ -5,14 +5,16 @@
 //! passed on; when it stops, we stop, so that a shell's job control sees it; and we
 //! end as it ended, by the same status or the same signal.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask, raise};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::sys::{change_of_child, send_signal, set_disposition};
 
 /// The signals that are taken one by one while a program runs. The caller blocks them
 /// before the program is started, so that none is lost.
@@ -39,67 +41,54 @@ pub fn signals() -> SigSet {
 ///
 /// # Errors
 /// When the child cannot be waited for, which does not happen to a child of ours.
-pub fn wait(child: Pid) -> nix::Result<ExitStatus> {
+pub fn wait(child: Pid) -> io::Result<ExitStatus> {
     let arrivals = SignalFd::with_flags(&signals(), SfdFlags::SFD_CLOEXEC)?;
     loop {
         // Look before waiting: the child may have ended before its signal was taken.
-        while let Some(change) = change_of(child)? {
-            match change {
-                WaitStatus::Exited(_, status) => {
-                    return Ok(ExitStatus::from_raw(status << 8));
-                }
-                WaitStatus::Signaled(_, signal, dumped) => {
-                    return Ok(ExitStatus::from_raw(signal as i32 | i32::from(dumped) << 7));
-                }
-                WaitStatus::Stopped(_, signal) => {
+        while let Some(change) = change_of_child(child.as_raw())? {
+            match change.stopped_signal() {
+                Some(signal) => {
                     stop_as_well(signal);
                     let _ = kill(child, Signal::SIGCONT);
                 }
-                _ => {}
+                None => return Ok(change),
             }
         }
         let Ok(Some(arrived)) = arrivals.read_signal() else { continue };
-        let Ok(signal) = Signal::try_from(arrived.ssi_signo as i32) else { continue };
-        if is_for_the_child(signal, arrived.ssi_code) {
-            let _ = kill(child, signal);
+        if is_for_the_child(arrived.ssi_code) {
+            let _ = send_signal(child.as_raw(), arrived.ssi_signo.cast_signed());
         }
-    }
-}
-
-fn change_of(child: Pid) -> nix::Result<Option<WaitStatus>> {
-    match waitpid(child, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-        Ok(WaitStatus::StillAlive) => Ok(None),
-        Ok(status) => Ok(Some(status)),
-        Err(nix::Error::EINTR) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
 /// Whether a signal that reached us has to be passed on. What comes from the kernel
 /// (the terminal's keys, a hang-up, a window that changed) went to the whole process
-/// group, and so to the child; `si_code` is positive then (`sigaction(2)`).
-fn is_for_the_child(signal: Signal, code: i32) -> bool {
-    signal != Signal::SIGCHLD && code <= 0
+/// group, and so to the child, or is about the child; `si_code` is positive then
+/// (`sigaction(2)`).
+fn is_for_the_child(code: i32) -> bool {
+    code <= 0
 }
 
 /// Stops this process by the signal that stopped the child, until it is continued.
-fn stop_as_well(signal: Signal) {
-    let mut only = SigSet::empty();
-    only.add(signal);
-    let _ = crate::sys::set_disposition(signal as i32, false);
-    let _ = raise(signal);
-    // The signal is pending; letting it through stops us here.
-    let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None);
-    let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&only), None);
+fn stop_as_well(signal: i32) {
+    let _ = set_disposition(signal, false);
+    let _ = send_signal(Pid::this().as_raw(), signal);
+    // The signal is pending unless it is SIGSTOP; letting it through stops us here.
+    if let Ok(signal) = Signal::try_from(signal) {
+        let mut only = SigSet::empty();
+        only.add(signal);
+        let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None);
+        let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&only), None);
+    }
 }
 
 /// Ends this process as the program ended.
 pub fn end_like(status: ExitStatus) -> ! {
-    if let Some(signal) = status.signal().and_then(|number| Signal::try_from(number).ok()) {
+    if let Some(signal) = status.signal() {
         // The program has left a core file if one was wanted; ours would say nothing.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        let _ = crate::sys::set_disposition(signal as i32, false);
-        let _ = raise(signal);
+        let _ = set_disposition(signal, false);
+        let _ = send_signal(Pid::this().as_raw(), signal);
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     }
     std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
@@ -111,10 +100,11 @@ mod tests {
 
     #[test]
     fn keys_are_not_passed_on_twice() {
-        let (from_kernel, from_kill) = (0x80, 0);
-        assert!(!is_for_the_child(Signal::SIGINT, from_kernel));
-        assert!(is_for_the_child(Signal::SIGINT, from_kill));
-        assert!(!is_for_the_child(Signal::SIGCHLD, from_kill));
+        let (from_kernel, from_kill, from_queue) = (0x80, 0, -1);
+        assert!(!is_for_the_child(from_kernel));
+        assert!(!is_for_the_child(libc::CLD_EXITED));
+        assert!(is_for_the_child(from_kill));
+        assert!(is_for_the_child(from_queue));
     }
 
     #[test]

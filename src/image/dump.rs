@@ -76,11 +76,10 @@ impl Pagemap {
         let mut lowest = 0_u64;
         for entry in &self.entries {
             let address = entry.vaddr();
-            let pages =
-                entry.nr_pages.unwrap_or(u64::from(entry.compat_nr_pages()));
-            let here = entry.flags.is_none_or(|flags| {
-                flags & (PAGE_IN_PARENT | PAGE_PRESENT) == PAGE_PRESENT
-            });
+            let pages = entry.nr_pages.unwrap_or(u64::from(entry.compat_nr_pages()));
+            let here = entry
+                .flags
+                .is_none_or(|flags| flags & (PAGE_IN_PARENT | PAGE_PRESENT) == PAGE_PRESENT);
             if entry.in_parent() || !here {
                 return Err(Malformed::new(format!("pages at {address:#x} are not in this dump")));
             }
@@ -185,8 +184,9 @@ impl Dump {
         let mut tables = files.keys().filter(|name| name.starts_with("fdinfo-"));
         let (table, more) = (tables.next().cloned(), tables.next().is_some());
         let descriptors = match table {
-            Some(name) if !more => part(&mut files, &name, Image::parse)
-                .map(|image| (name, image))?,
+            Some(name) if !more => {
+                part(&mut files, &name, Image::parse).map(|image| (name, image))?
+            }
             _ => return Err(Malformed::new("not exactly one table of descriptors")),
         };
         // The table is only read; it goes back into the image as it was.
@@ -259,7 +259,6 @@ fn part<T>(
     name: &str,
     parse: impl FnOnce(&[u8]) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {
-    let bytes =
-        files.remove(name).ok_or_else(|| Malformed::new(format!("{name} is missing")))?;
+    let bytes = files.remove(name).ok_or_else(|| Malformed::new(format!("{name} is missing")))?;
     parse(&bytes).map_err(|error| Malformed::new(format!("{name}: {error}")))
 }

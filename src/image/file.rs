@@ -126,9 +126,7 @@ impl<M: Message> Image<M> {
     pub fn single(&self) -> Result<&M, Malformed> {
         match self.entries.as_slice() {
             [entry] => Ok(entry),
-            entries => {
-                Err(Malformed::new(format!("{} messages in place of one", entries.len())))
-            }
+            entries => Err(Malformed::new(format!("{} messages in place of one", entries.len()))),
         }
     }
 

@@ -18,7 +18,7 @@
 use crate::image::PAGE_SIZE;
 use crate::image::dump::{Dump, Run};
 use crate::image::file::{Image, Malformed};
-use crate::image::hazards::{self, mmapped_chunk, stays_anonymous, status};
+use crate::image::hazards::{self, mmapped_chunk, status, stays_anonymous};
 use crate::image::message::{File, Fown, RegFile, Vma};
 
 /// `FD_TYPES__REG` of CRIU's `fdinfo.proto`.
@@ -70,10 +70,13 @@ pub trait PageSink {
     fn put(&mut self, address: u64, pages: &[u8]) -> Result<Vec<Placed>, Self::Error>;
 }
 
+/// Reads a part of a mapped file: its path, an offset and a length in bytes.
+pub type ReadMapped<E> = dyn FnMut(&str, u64, u64) -> Result<Vec<u8>, E>;
+
 /// What the rewriting needs to know and a dump does not say.
 pub struct Surroundings<'a, E> {
     /// Reads `length` bytes at `offset` of a file that is mapped; fewer where it ends.
-    pub read: &'a mut dyn FnMut(&str, u64, u64) -> Result<Vec<u8>, E>,
+    pub read: &'a mut ReadMapped<E>,
     /// Files that stay mapped from where they are: the interpreter and its library.
     pub interpreter: &'a dyn Fn(&str) -> bool,
     /// An allocator that relies on zeros after `MADV_DONTNEED`, where the interpreter
@@ -148,8 +151,8 @@ impl<S: PageSink> Rewriter<'_, S> {
         for vma in &self.dump.memory().vmas {
             let file = self.dump.regular_file(vma.shmid());
             let untouched = clip(runs, vma.start(), vma.end()).is_empty();
-            let wanted = vma.status() & status::FILE_PRIVATE != 0
-                && !(vma.prot() == 0 && untouched);
+            let wanted =
+                vma.status() & status::FILE_PRIVATE != 0 && !(vma.prot() == 0 && untouched);
             let own = |name: &str| untouched && (surroundings.interpreter)(name);
             let Some(file) = file.filter(|file| wanted && !own(file.name())) else {
                 objects.push(None);
@@ -160,8 +163,11 @@ impl<S: PageSink> Rewriter<'_, S> {
             if self.summary.zeroing_allocator.is_none()
                 && let Some(allocator) = hazards::allocator_in(&bytes)
             {
-                self.summary.zeroing_allocator =
-                    Some(format!("{} in {}", allocator.trim_matches([':', ' ', '<', '>']), file.name()));
+                self.summary.zeroing_allocator = Some(format!(
+                    "{} in {}",
+                    allocator.trim_matches([':', ' ', '<', '>']),
+                    file.name()
+                ));
             }
             // A page that lies wholly behind the end of the file cannot be touched in the
             // original; such a mapping stays as it is.
@@ -200,10 +206,8 @@ impl<S: PageSink> Rewriter<'_, S> {
             return self.store(vma, vma.start(), &bytes);
         }
         if from_file {
-            let own = self
-                .dump
-                .regular_file(vma.shmid())
-                .is_some_and(|file| interpreter(file.name()));
+            let own =
+                self.dump.regular_file(vma.shmid()).is_some_and(|file| interpreter(file.name()));
             if vma.prot() == 0 && runs.is_empty() && !own {
                 self.vmas.push(anonymous_piece(vma, vma.start(), vma.end()));
                 return Ok(());

@@ -29,11 +29,9 @@ impl Recipe {
     pub fn text(&self) -> String {
         match self {
             Self::Code { code } => code.clone(),
-            Self::Module { modules } => modules
-                .iter()
-                .map(|module| format!("-m {module}"))
-                .collect::<Vec<_>>()
-                .join(" "),
+            Self::Module { modules } => {
+                modules.iter().map(|module| format!("-m {module}")).collect::<Vec<_>>().join(" ")
+            }
             Self::Script { script } => format!("--script {}", script.display()),
         }
     }
@@ -117,7 +115,8 @@ mod tests {
     fn other_names() {
         assert_eq!(code("pass").default_name("3.13.0"), "python313-bare");
         assert_eq!(
-            code("import numpy as np; from os.path import join\nimport numpy").default_name("3.9.18"),
+            code("import numpy as np; from os.path import join\nimport numpy")
+                .default_name("3.9.18"),
             "python39-numpy-os.path"
         );
         let modules = Recipe::Module { modules: vec!["black".into(), "http.server".into()] };

@@ -67,7 +67,8 @@ impl Wanted<'_> {
             flags: &flags,
             python_env: &python_env,
         };
-        let candidates = store.candidates(&query).map_err(|error| Miss::Store(error.to_string()))?;
+        let candidates =
+            store.candidates(&query).map_err(|error| Miss::Store(error.to_string()))?;
         if candidates.is_empty() {
             return Err(self.why_no_candidate(store, &host));
         }

@@ -14,6 +14,7 @@ pub mod shadow;
 mod source;
 
 use std::ffi::{CString, OsStr, OsString};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -53,9 +54,9 @@ pub fn main() -> i32 {
     let line = match CommandLine::parse(arguments, || stdin_is_interactive(closed)) {
         Ok(line) => line,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             if let Some(hint) = error.hint_text() {
-                eprintln!("hint: {hint}");
+                say(&format!("hint: {hint}"));
             }
             return i32::from(error.exit_code());
         }
@@ -78,14 +79,14 @@ pub fn main() -> i32 {
         }
         Found::Nothing => {
             log.miss(&Miss::NoInterpreter);
-            eprintln!("error: no python3 found on PATH");
-            eprintln!("hint: install Python, or set PYIMG_PYTHON to an interpreter");
+            say("error: no python3 found on PATH");
+            say("hint: install Python, or set PYIMG_PYTHON to an interpreter");
             return NOT_FOUND;
         }
     };
     let mut launch = Launch { line: &line, interpreter, log };
     let outcome = match (&caller, &cwd) {
-        (Ok(caller), Ok(cwd)) => launch.from_image(caller, cwd),
+        (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
     };
     match outcome {
@@ -107,7 +108,7 @@ struct Launch<'a> {
 
 impl Launch<'_> {
     /// Runs the program from an image and says how it ended.
-    fn from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
+    fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let run = self.line.run.as_ref().map_err(Clone::clone)?;
         let options = self.line.options.clone().or_environment(|name| std::env::var_os(name))?;
         if options.engine == Some(Engine::Off) {
@@ -184,7 +185,7 @@ impl Launch<'_> {
         match supervise::wait(child) {
             Ok(status) => status,
             Err(error) => {
-                eprintln!("error: cannot wait for the program: {error}");
+                say(&format!("error: cannot wait for the program: {error}"));
                 std::process::exit(1)
             }
         }
@@ -293,9 +294,8 @@ fn stdin_is_interactive(closed: Closed) -> bool {
 fn plain(executable: &Path, arguments: &[OsString], changes: &[(OsString, OsString)]) -> i32 {
     let c_string = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
     let program = c_string(executable.as_os_str().to_owned());
-    let argv: Vec<CString> = std::iter::once(program.clone())
-        .chain(arguments.iter().cloned().map(c_string))
-        .collect();
+    let argv: Vec<CString> =
+        std::iter::once(program.clone()).chain(arguments.iter().cloned().map(c_string)).collect();
     let environment: Vec<CString> = with_changes(std::env::vars_os(), changes)
         .into_iter()
         .map(|(mut name, value)| {
@@ -305,8 +305,16 @@ fn plain(executable: &Path, arguments: &[OsString], changes: &[(OsString, OsStri
         })
         .collect();
     let Err(error) = nix::unistd::execve(&program, &argv, &environment);
-    eprintln!("error: cannot execute {}: {error}", executable.display());
+    say(&format!("error: cannot execute {}: {error}", executable.display()));
     if error == nix::Error::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
+}
+
+/// Writes a line to standard error, at once, since the program may write there as well.
+///
+/// Where that is full or broken nobody can be told, and the program is to run all the
+/// same; `eprintln!` would panic.
+fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// What `PYIMG_LOG` asks for: one line on standard error for hits, for misses, for both.
@@ -325,13 +333,13 @@ impl Log {
 
     fn hit(self, image: &str) {
         if self.hits {
-            eprintln!("pyrun: hit: {image}");
+            say(&format!("pyrun: hit: {image}"));
         }
     }
 
     fn miss(self, miss: &Miss) {
         if self.misses {
-            eprintln!("pyrun: miss: {miss}");
+            say(&format!("pyrun: miss: {miss}"));
         }
     }
 }
