@@ -262,3 +262,6 @@ fn part<T>(
     let bytes = files.remove(name).ok_or_else(|| Malformed::new(format!("{name} is missing")))?;
     parse(&bytes).map_err(|error| Malformed::new(format!("{name}: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

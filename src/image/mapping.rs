@@ -71,12 +71,12 @@ pub trait PageSink {
 }
 
 /// Reads a part of a mapped file: its path, an offset and a length in bytes.
-pub type ReadMapped<E> = dyn FnMut(&str, u64, u64) -> Result<Vec<u8>, E>;
+pub type ReadMapped<'a, E> = dyn FnMut(&str, u64, u64) -> Result<Vec<u8>, E> + 'a;
 
 /// What the rewriting needs to know and a dump does not say.
 pub struct Surroundings<'a, E> {
     /// Reads `length` bytes at `offset` of a file that is mapped; fewer where it ends.
-    pub read: &'a mut ReadMapped<E>,
+    pub read: &'a mut ReadMapped<'a, E>,
     /// Files that stay mapped from where they are: the interpreter and its library.
     pub interpreter: &'a dyn Fn(&str) -> bool,
     /// An allocator that relies on zeros after `MADV_DONTNEED`, where the interpreter
@@ -402,3 +402,6 @@ pub fn name_packs(files: &[u8], packs: &[PackFile]) -> Result<Vec<u8>, Malformed
     }
     Ok(table.to_bytes())
 }
+
+#[cfg(test)]
+mod tests;

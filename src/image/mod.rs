@@ -26,6 +26,8 @@ pub mod hazards;
 pub mod mapping;
 pub mod pids;
 pub mod portable;
+#[cfg(test)]
+mod testing;
 
 /// Bytes in a page of memory. The only page size of x86-64 processes that CRIU dumps.
 pub const PAGE_SIZE: u64 = 4096;

@@ -312,9 +312,12 @@ fn plain(executable: &Path, arguments: &[OsString], changes: &[(OsString, OsStri
 /// Writes a line to standard error, at once, since the program may write there as well.
 ///
 /// Where that is full or broken nobody can be told, and the program is to run all the
-/// same; `eprintln!` would panic.
+/// same; `eprintln!` would panic, and SIGPIPE would end us.
 fn say(line: &str) {
+    let ignored = crate::sys::is_ignored(libc::SIGPIPE);
+    let _ = crate::sys::set_disposition(libc::SIGPIPE, true);
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = crate::sys::set_disposition(libc::SIGPIPE, ignored);
 }
 
 /// What `PYIMG_LOG` asks for: one line on standard error for hits, for misses, for both.

@@ -108,15 +108,25 @@ static void drop_call(PyObject *inside, const char *name)
     python_drop(call(inside, name, NULL));
 }
 
-static _Noreturn void recipe_failed(PyObject *inside)
+/* The recipe ends as a program does. Its names become __main__'s, so that they
+ * are finished when a program's are. */
+static _Noreturn void recipe_failed(PyObject *inside, PyObject *steps, PyObject *namespace)
 {
+    PyObject *main_names = py.PyModule_GetDict(py.PyImport_AddModule("__main__"));
     PyObject *type, *value, *traceback;
+    struct outcome outcome;
 
-    if (!py.PyErr_ExceptionMatches(py.PyExc_SystemExit))
-        finish_fully(program_unhandled());
-    py.PyErr_Fetch(&type, &value, &traceback);
-    py.PyErr_NormalizeException(&type, &value, &traceback);
-    refuse_object(call(inside, "exit_text", value));
+    if (py.PyErr_ExceptionMatches(py.PyExc_SystemExit)) {
+        py.PyErr_Fetch(&type, &value, &traceback);
+        py.PyErr_NormalizeException(&type, &value, &traceback);
+        refuse_object(call(inside, "exit_text", value));
+    }
+    outcome = program_unhandled();
+    if (namespace != NULL && py.PyDict_Update(main_names, namespace) == -1)
+        py.PyErr_Clear();
+    python_drop(steps);
+    py.PyDict_Clear(inside);
+    finish_fully(outcome);
 }
 
 static PyObject *run_step(PyObject *source, PyObject *namespace)
@@ -143,10 +153,11 @@ static void run_recipe(PyObject *inside, const char *sentinel_path)
     }
     for (Py_ssize_t i = 0; i < py.PyList_Size(steps); i++) {
         PyObject *step = py.PyList_GetItem(steps, i);
-        PyObject *result = run_step(py.PyTuple_GetItem(step, 0), py.PyTuple_GetItem(step, 1));
+        PyObject *namespace = py.PyTuple_GetItem(step, 1);
+        PyObject *result = run_step(py.PyTuple_GetItem(step, 0), namespace);
 
         if (result == NULL)
-            recipe_failed(inside);
+            recipe_failed(inside, steps, namespace);
         python_drop(result);
     }
     python_drop(steps);
