@@ -135,6 +135,7 @@ pub fn dump(
 ) -> Result<Dumped, Failure> {
     phase(Phase::Starting);
     let runtime = RuntimeDir::open().map_err(Error::from)?;
+    runtime.sweep();
     let directory = dump_directory(&runtime, plan.scratch)?;
     let mut interpreter = Interpreter::spawn(&Spawn {
         executable: plan.executable,
@@ -227,7 +228,8 @@ fn dump_directory(runtime: &RuntimeDir, scratch: &Path) -> Result<tempfile::Temp
     let free = nix::sys::statvfs::statvfs(runtime.path())
         .map_or(0, |fs| fs.blocks_available() * fs.fragment_size());
     let parent = if free >= ROOM { runtime.path() } else { scratch };
-    tempfile::Builder::new().prefix("dump-").tempdir_in(parent).map_err(|error| {
+    let prefix = format!("run-{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(|error| {
         Error::failed(format!("cannot create a directory in {}", parent.display())).because(error)
     })
 }

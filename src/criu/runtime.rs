@@ -16,6 +16,9 @@ use nix::unistd::geteuid;
 
 use super::Error;
 
+/// Begins the names of scratch directories; the owner's pid follows.
+const SCRATCH: &str = "run-";
+
 /// The directory; it outlives the process, its contents are scratch.
 #[derive(Debug, Clone)]
 pub struct RuntimeDir {
@@ -61,7 +64,20 @@ impl RuntimeDir {
     /// # Errors
     /// When the tmpfs is full.
     pub fn scratch(&self) -> Result<tempfile::TempDir, Error> {
-        Ok(tempfile::Builder::new().prefix("run-").tempdir_in(&self.path)?)
+        let prefix = format!("{SCRATCH}{}-", std::process::id());
+        Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.path)?)
+    }
+
+    /// Removes what processes that were killed could not remove themselves.
+    pub fn sweep(&self) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split_once('-'));
+            let Some((owner, _)) = owner else { continue };
+            if !Path::new("/proc").join(owner).exists() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Tells the `criu` to be started where it may keep its cache, as long as the result
@@ -88,4 +104,24 @@ fn private(path: &Path) -> io::Result<PathBuf> {
         ));
     }
     Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_dead_have_left_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir { path: directory.path().to_owned() };
+        let own = runtime.scratch().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let left = directory.path().join(format!("run-{}-abc", dead.id()));
+        fs::create_dir_all(left.join("inside")).unwrap();
+        fs::create_dir(directory.path().join("criu-1-2-3")).unwrap();
+        runtime.sweep();
+        assert!(own.path().exists() && directory.path().join("criu-1-2-3").exists());
+        assert!(!left.exists());
+    }
 }

@@ -112,8 +112,7 @@ static void drop_call(PyObject *inside, const char *name)
  * are finished when a program's are. */
 static _Noreturn void recipe_failed(PyObject *inside, PyObject *steps, PyObject *namespace)
 {
-    PyObject *main_names = py.PyModule_GetDict(py.PyImport_AddModule("__main__"));
-    PyObject *type, *value, *traceback;
+    PyObject *main_module, *type, *value, *traceback;
     struct outcome outcome;
 
     if (py.PyErr_ExceptionMatches(py.PyExc_SystemExit)) {
@@ -122,7 +121,8 @@ static _Noreturn void recipe_failed(PyObject *inside, PyObject *steps, PyObject 
         refuse_object(call(inside, "exit_text", value));
     }
     outcome = program_unhandled();
-    if (namespace != NULL && py.PyDict_Update(main_names, namespace) == -1)
+    main_module = py.PyImport_AddModule("__main__");
+    if (main_module == NULL || py.PyDict_Update(py.PyModule_GetDict(main_module), namespace) == -1)
         py.PyErr_Clear();
     python_drop(steps);
     py.PyDict_Clear(inside);

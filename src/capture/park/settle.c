@@ -17,26 +17,28 @@ enum {
     SMALLEST = 16,           /* pymalloc's classes: 16, 32 ... 512 bytes */
     LARGEST = 512,
     POOL_HEAD = 48,          /* where a pool's first block lies */
-    PATIENCE = 1 << 20,      /* blocks of one class: more than any image leaves */
+    PATIENCE = 4 << 20,      /* bytes of one size: more than any image leaves */
 };
 
-/* A pool that nobody has used hands out its blocks in order, from the first. */
-static void fill_class(size_t size, uintptr_t pool_size)
+/* A pool that nobody has used hands out its blocks in order, from the first. False
+ * if there seem to be no pools: another allocator (PYTHONMALLOC, -X dev) is in use. */
+static bool fill_class(size_t size, uintptr_t pool_size)
 {
     uintptr_t previous = 0;
     int in_order = 0;
 
-    for (int i = 0; i < PATIENCE && in_order < 3; i++) {
+    for (size_t taken = 0; in_order < 3; taken += size) {
         uintptr_t block = (uintptr_t)py.PyObject_Malloc(size);
 
-        if (block == 0)
-            return;
+        if (block == 0 || taken > PATIENCE)
+            return false;
         if (block % pool_size == POOL_HEAD)
             in_order = 1;
         else
             in_order = in_order > 0 && block == previous + size ? in_order + 1 : 0;
         previous = block;
     }
+    return true;
 }
 
 /* Chunks behind this address come from the heap's end, not from a hole. */
@@ -50,7 +52,7 @@ static void fill_heap(void)
     uintptr_t end = heap_end();
 
     for (size_t size = 64 << 10; size >= 24; size -= size > 1024 ? size / 4 : 8) {
-        for (int i = 0; i < PATIENCE; i++) {
+        for (size_t taken = 0; taken < PATIENCE; taken += size) {
             void *chunk = malloc(size);
 
             if (chunk == NULL || (uintptr_t)chunk >= end) {
@@ -67,7 +69,7 @@ void settle_allocators(void)
 
     malloc_trim(0);
     fill_heap();
-    for (size_t size = SMALLEST; size <= LARGEST; size += 16)
-        fill_class(size, pool_size);
+    for (size_t size = SMALLEST; size <= LARGEST && fill_class(size, pool_size); size += 16)
+        ;
     malloc_trim(0);
 }
