@@ -15,6 +15,7 @@ fn main() {
     libcriu(&out);
     image_types();
     park_library(&out);
+    lean_libraries(&out);
 }
 
 /// Where libcriu was found: its include directories and its library directories.
@@ -88,6 +89,25 @@ fn image_types() {
         .input("src/image/criu.proto")
         .cargo_out_dir("image")
         .run_from_script();
+}
+
+/// The empty libraries that CRIU is started with; see `src/criu/lean.rs`.
+fn lean_libraries(out: &Path) {
+    println!("cargo:rerun-if-changed=src/criu/lean");
+    let compiler = cc::Build::new().get_compiler();
+    for name in ["libgnutls.so.30", "libnftables.so.1"] {
+        let source = format!("src/criu/lean/{name}");
+        let mut command = Command::new(compiler.path());
+        command
+            .args(["-shared", "-fPIC", "-nostdlib", "-s", "-Wl,-z,max-page-size=4096"])
+            .arg(format!("-Wl,-soname,{name}"))
+            .arg(format!("-Wl,--version-script={source}.map"))
+            .arg(format!("{source}.c"))
+            .arg("-o")
+            .arg(out.join(name));
+        let status = command.status().expect("the C compiler can be started");
+        assert!(status.success(), "the library {name} does not compile: {command:?}");
+    }
 }
 
 fn park_library(out: &Path) {

@@ -23,9 +23,19 @@ fn all() -> &'static [Lab] {
     LABS.get_or_init(|| labs(pythons().iter().collect(), RECIPE))
 }
 
+/// On every Python: what its version has to do with.
 fn same(cases: &[Case]) {
     if common::criu() {
-        compare(all(), cases);
+        compare(&all().iter().collect::<Vec<_>>(), cases);
+    }
+}
+
+/// On three of them: what is rather the kernel's.
+fn same_on_three(cases: &[Case]) {
+    if common::criu() {
+        let three = common::three_pythons();
+        let labs: Vec<&Lab> = all().iter().filter(|lab| three.contains(&&lab.python)).collect();
+        compare(&labs, cases);
     }
 }
 
@@ -143,7 +153,6 @@ fn endings() {
         exit("None", "None", 0),
         exit("text", "'a text'", 1),
         exit("object", "[1, 'two']", 1),
-        exit("a large number", "2**70", 255),
         Case::script("exit in a script", "print('x', end='')\nexit(4)").ends(4),
         Case::of("exit in a module", ["-m", "program"]).file("program.py", "raise SystemExit(5)").ends(5),
         code("exit at once", "import os; print('lost?'); os._exit(3)").ends(3),
@@ -170,7 +179,9 @@ fn endings() {
         code("finalisers", "class A:\n    def __init__(self, n): self.n = n\n    def __del__(self): print('del', self.n)\na = A('a'); _b = A('_b'); c = A('c'); c.me = c\nprint('end')"),
         Case::script("finalisers in modules", "import one, two\nclass B:\n    def __del__(self): print('del main')\nb = B()\n")
             .file("one.py", "class A:\n    def __del__(self): print('del one')\na = A()\n")
-            .file("two.py", "class A:\n    def __del__(self): print('del two')\na = A()\ndef f(): return a\n"),
+            .file("two.py", "class A:\n    def __del__(self): print('del two')\na = A()\ndef f(): return a\n")
+            // In no order that is promised.
+            .shell("\"$@\" | sort"),
         code("finalisers of what the image holds", "import json\nclass A:\n    def __del__(self): print('del held')\njson.held = A()\nprint('end')"),
         code("weak references", "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'finalised')\nprint('end')"),
         code("generators are closed", "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\nx = g(); next(x)\nprint('end')"),
@@ -198,7 +209,7 @@ fn signals_from_outside() {
             "import signal, sys, time\nsignal.signal(signal.{signal}, lambda *a: sys.exit(9))\n{SAY_READY}\ntime.sleep(20)"
         )
     };
-    same(&[
+    same_on_three(&[
         Case::script("interrupted", &sleep).signal(Signal::SIGINT).ends(-2),
         code("interrupted command", &sleep).signal(Signal::SIGINT).ends(-2),
         Case::of("interrupted module", ["-m", "program"]).file("program.py", &sleep).signal(Signal::SIGINT).ends(-2),
@@ -264,14 +275,14 @@ fn descriptors() {
         code("a lot of output", "import sys\nfor i in range(100000): print(i, i * i)\nsys.stderr.write('e' * 1000000)"),
         code("a lot through a pipe", "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 20000)").shell("\"$@\" | md5sum"),
     ]);
-    same(&cases);
+    same_on_three(&cases);
 }
 
 #[test]
 fn surroundings() {
     let environment = "import os, ctypes\nfor b in sorted(os.environb.items()):\n    if b[0] != b'_': print(b)\nc = ctypes.CDLL(None); c.getenv.restype = ctypes.c_char_p\nprint(c.getenv(b'ADDED'), c.getenv(b'HOME'), c.getenv(b'PYTHONHASHSEED'), c.getenv(b'LD_PRELOAD'))";
     let children = "import os, subprocess\nprint(os.popen('env | sort | grep -v ^_=').read(), subprocess.run(['sh', '-c', 'echo $ADDED'], capture_output=True).stdout)";
-    same(&[
+    same_on_three(&[
         code("environment", environment).variable("ADDED", "value"),
         code("environment of children", children).variable("ADDED", "value"),
         code("environment that is not UTF-8", environment).variable("ADDED", std::ffi::OsString::from_vec(b"\xff\xfe=x".to_vec())),

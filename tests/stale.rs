@@ -446,7 +446,7 @@ fn every_miss_is_one_line_and_plain_python() {
         (
             &["-c", "import json; print(1)"],
             &[("PYIMG_ENGINE", "warp")],
-            "PYIMG_ENGINE is `warp`, not auto, criu, direct or off".to_owned(),
+            "PYIMG_ENGINE is `warp`, not auto, criu or off".to_owned(),
         ),
         (
             &["-c", "import json; print(1)"],

@@ -9,6 +9,7 @@
 
 mod error;
 mod find;
+mod lean;
 pub mod log;
 mod runtime;
 pub mod sys;
@@ -22,8 +23,11 @@ use std::time::{Duration, Instant};
 
 pub use error::Error;
 pub use find::OLDEST_VERSION;
+use lean::Lean;
 pub use runtime::RuntimeDir;
 use sys::{Options, Request};
+
+use crate::sys::Variable;
 
 /// Name of CRIU's log in the work directory.
 const LOG: &str = "criu.log";
@@ -160,8 +164,8 @@ impl Criu {
         drop(cache);
         match answer {
             Ok(_) => Ok(()),
-            // Without a privilege CRIU ends before it has a log; its check says why.
-            Err(error) if !dump.directory.join(LOG).exists() => {
+            // Without a privilege CRIU ends before it logs anything; its check says why.
+            Err(error) if reason_in(dump.directory).is_none() => {
                 self.check(runtime)?;
                 Err(error)
             }
@@ -177,6 +181,23 @@ impl Criu {
     /// # Errors
     /// With CRIU's reason; children that are left over are for the caller to reap.
     pub fn restore_child(&self, restore: &Restore<'_>, runtime: &RuntimeDir) -> Result<u32, Error> {
+        let lean = Lean::prepare(&runtime.of_binary(&self.binary)?)?;
+        match (self.restore_with(restore, runtime, lean.as_ref()), lean) {
+            // It did not come so far as to answer: perhaps it cannot start like that.
+            (Err(Error::Unreachable { .. }), Some(lean)) => {
+                lean.give_up();
+                self.restore_with(restore, runtime, None)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    fn restore_with(
+        &self,
+        restore: &Restore<'_>,
+        runtime: &RuntimeDir,
+        lean: Option<&Lean>,
+    ) -> Result<u32, Error> {
         let directory = open(restore.directory)?;
         let mut options = self.prepared()?;
         options.images_dir(directory.as_fd());
@@ -185,12 +206,9 @@ impl Criu {
             .inherit(restore.socket, &format!("socket:[{}]", restore.dumped_socket))
             .map_err(Error::Io)?;
         let _cache = runtime.tell_criu(&self.binary)?;
-        let pid = self.ask(
-            &mut options,
-            Request::RestoreChild,
-            RESTORE_DEADLINE,
-            Some(restore.directory),
-        )?;
+        let _lean = lean.map(|lean| Variable::set("LD_PRELOAD", &lean.preload()));
+        let log = Some(restore.directory);
+        let pid = self.ask(&mut options, Request::RestoreChild, RESTORE_DEADLINE, log)?;
         Ok(pid.unsigned_abs())
     }
 
@@ -222,11 +240,14 @@ impl Criu {
         if answer.timed_out {
             return Err(Error::TimedOut { asked: request.asked(), deadline });
         }
-        let reason = log_directory
-            .and_then(|directory| File::open(directory.join(LOG)).ok())
-            .and_then(log::reason);
+        let reason = log_directory.and_then(reason_in);
         Err(Error::refused(request, answer, reason, &self.binary))
     }
+}
+
+/// The reason of a failure in the log in this directory.
+fn reason_in(directory: &Path) -> Option<String> {
+    log::reason(File::open(directory.join(LOG)).ok()?)
 }
 
 fn open(directory: &Path) -> Result<File, Error> {

@@ -83,10 +83,15 @@ impl RuntimeDir {
     /// Tells the `criu` to be started where it may keep its cache, as long as the result
     /// lives: a directory for each binary, because versions delete each other's file.
     pub(super) fn tell_criu(&self, binary: &Path) -> Result<crate::sys::Variable, Error> {
+        let cache = self.of_binary(binary)?;
+        Ok(crate::sys::Variable::set("XDG_RUNTIME_DIR", cache.as_os_str()))
+    }
+
+    /// The directory for what belongs to one binary.
+    pub(super) fn of_binary(&self, binary: &Path) -> Result<PathBuf, Error> {
         let file = fs::metadata(binary)?;
         let name = format!("criu-{}-{}-{}", file.ino(), file.size(), file.mtime());
-        let cache = private(&self.path.join(name))?;
-        Ok(crate::sys::Variable::set("XDG_RUNTIME_DIR", cache.as_os_str()))
+        Ok(private(&self.path.join(name))?)
     }
 }
 

@@ -3,14 +3,16 @@
 //! In order: fresh pids are found; a directory on a tmpfs shows CRIU the image under
 //! these pids; CRIU restores, with a socket of ours in place of the one on which the
 //! process was parked, while another thread looks whether the image may be used at all and
-//! then puts the request into that socket. Until the park library answers `started`, nothing
+//! then puts the request into that socket. The process takes it while CRIU finishes, and
+//! waits for a last word: if a program could start, and end, before CRIU has let go of it,
+//! CRIU would call the restore a failure, and the program would run again. Until the park library answers `started`, nothing
 //! of the user's program has run, and every failure can still become a run of plain
 //! Python.
 
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -196,6 +198,9 @@ fn restore<E: Send>(
             Ok(pid) => {
                 // Ours was only lent: the end of the process must be seen on the socket.
                 drop(fresh.theirs);
+                // CRIU has let go of the process, so from here on nothing but the program
+                // itself can fail.
+                send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL)?;
                 wait_for_start(&fresh.socket)?;
                 return Ok(Pid::from_raw(pid.cast_signed()));
             }

@@ -15,6 +15,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// Begins the bytes of a request: `PRQ1`.
 const MAGIC: u32 = 0x3151_5250;
+/// Flag of a request: the program is not to start before the message `go`.
+const AWAIT_GO: u32 = 1;
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_MESSAGE: usize = 250;
 
@@ -118,7 +120,7 @@ impl Request {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(waking.supervisor.to_le_bytes());
-        bytes.extend(0_u32.to_le_bytes());
+        bytes.extend(AWAIT_GO.to_le_bytes());
         for descriptor in &self.descriptors {
             bytes.extend(descriptor.number.to_le_bytes());
         }

@@ -220,14 +220,16 @@ impl Ground {
 
     /// What is in the runtime directory and in the one for temporary files, but for what
     /// is meant to stay there: CRIU's cache and the park library.
-    pub fn leftovers(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (_, user) in children_of(&self.runtime) {
-            found.extend(children_of(&user).into_iter().map(|(name, _)| name));
-        }
-        found.retain(|name| !name.starts_with("criu-") && !name.starts_with("libpyimg_park-"));
-        found.extend(children_of(&self.root.join("tmp")).into_iter().map(|(name, _)| name));
-        found
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let users = children_of(&self.runtime).into_iter().flat_map(|(_, user)| children_of(&user));
+        let stays = |name: &str| name.starts_with("criu-") || name.starts_with("libpyimg_park-");
+        let runtime = users.filter(|(name, _)| !stays(name));
+        runtime.chain(children_of(&self.root.join("tmp"))).map(|(_, path)| path).collect()
+    }
+
+    /// Removes those.
+    pub fn remove_leftovers(&self) {
+        self.leftovers().iter().for_each(|path| fs::remove_dir_all(path).unwrap());
     }
 
     /// Gives a command this ground's environment and nothing else.

@@ -221,8 +221,8 @@ fn shown(bytes: &[u8]) -> String {
     }
 }
 
-/// Runs the cases with each lab, one lab at a time per thread, and reports all that differ.
-pub fn compare(labs: &[Lab], cases: &[Case]) {
+/// Runs the cases with each lab and reports all that differ.
+pub fn compare(labs: &[&Lab], cases: &[Case]) {
     let mut differences = Vec::new();
     for lab in labs {
         let _turn = lab.turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -288,6 +288,7 @@ _Noreturn void capture(void)
         refuse("this is not a CPython from 3.9 on: it lacks a function of the C API");
     py.PyGILState_Ensure();
     py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
+    path0_find(sentinel);
     text = read_script(origin.script);
     inside = load_inside(text, &waking);
     run_recipe(inside, sentinel);

@@ -126,6 +126,23 @@ void gate_park(void)
         ;
 }
 
+/* The launcher lets the program start only once the restore is over: until then
+ * it may still fail, and the caller would run the program a second time. */
+void gate_await_go(void)
+{
+    char text[16];
+    struct iovec bytes = {text, sizeof text};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+    long length;
+
+    while ((length = receive_message(&message, 0)) == -EINTR)
+        ;
+    if (length <= 0)
+        _exit(0);
+    if (length < 2 || memcmp(text, "go", 2) != 0)
+        gate_fail("something other than `go` came after the request");
+}
+
 /* Appends one message's descriptors; returns how many. EOF: nobody needs us. */
 int gate_receive(int *descriptors, int room)
 {

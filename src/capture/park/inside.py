@@ -201,6 +201,7 @@ def refusal():
         return "os.environ has been replaced"
     if type(sys.argv) is not list or type(sys.path) is not list:
         return "sys.argv or sys.path has been replaced"
+    time.sleep(0.01)  # a thread is counted when it first runs
     if _thread._count() or len(sys._current_frames()) > 1:
         return "a Python thread without a name is running"
     return None

@@ -12,10 +12,13 @@
  *   settle.c    spends the free blocks of the allocators before parking
  *   gate.c      the control socket: messages, the park itself
  *   request.c   the request, parsed
- *   duties.c    makes the process the caller's: descriptors, directory, limits ...
+ *   descriptors.c, duties.c  make the process the caller's: files, directory, limits ...
  *   wake.c      the order of waking
+ *   path0.c     a copy of sys.path[0] that only CPython 3.13 has
+ *   prepare.c   looks at the program before it starts
  *   program.c   runs -c, -m, a script, standard input
  *   finish.c    ends the interpreter without touching every page of the image
+ *   clear.c     finishes what the program made
  *   leave.c     ends the process likewise
  *   python.c    the C API, by dlsym
  *   inside.py   all of the above that is easier said in Python
@@ -111,6 +114,7 @@ void gate_open(int socket);
 void gate_say(const char *message, int descriptor);
 void gate_park(void);
 int gate_receive(int *descriptors, int room);
+void gate_await_go(void);
 int gate_descriptor(void);
 void gate_move(int at_least);
 void gate_close(void);
@@ -119,6 +123,8 @@ _Noreturn void gate_fail(const char *format, ...) __attribute__((format(printf, 
 
 /* request.c */
 enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY };
+
+enum { FLAG_AWAIT_GO = 1 };
 
 struct tid {
     uint64_t address;
@@ -137,7 +143,7 @@ struct header {
     int32_t nice;
     uint32_t ntids, nlimits, argc, orig_argc, envc, personality, pdeathsig;
     int32_t supervisor;
-    uint32_t reserved;
+    uint32_t flags;
 } __attribute__((packed));
 
 struct request {
@@ -155,17 +161,23 @@ struct request {
  * for good, as the kernel's argument area would be. */
 struct request request_receive(void);
 
-/* duties.c: all fail through the gate. */
+/* descriptors.c: fails through the gate, and what follows as well. */
+void descriptors_place(struct request *);
+
+/* duties.c */
 void duties_remember(void);               /* before parking */
 void duties_process(struct request *);    /* everything but Python and signals */
 bool duties_zone_changed(void);
 bool duties_stream_is_new(int standard);  /* not just another pipe */
 void duties_signal_mask(const struct request *);
 
+/* path0.c */
+void path0_find(const char *sentinel);
+void path0_replace(PyObject *path0);
+
 /* wake.c: never returns. */
 _Noreturn void wake(void);
 
-/* program.c */
 struct program {
     enum kind kind;
     const char *text;    /* -c code, -m module */
@@ -178,9 +190,12 @@ struct outcome {
     bool interrupted;    /* by an unhandled KeyboardInterrupt */
 };
 
+/* prepare.c: fails through the gate. */
 struct program program_prepare(const struct request *);
 /* sys.path[0] as a new reference, NULL for none; -c and scripts never fail. */
 PyObject *program_path0(const struct program *, const struct request *);
+
+/* program.c */
 struct outcome program_run(const struct program *);
 /* `python -c CODE` in the given namespace: new reference, or NULL with the
  * exception set. */
@@ -195,6 +210,9 @@ void leave_remember(void);  /* before parking */
 /* Somebody registers an exit handler. */
 void leave_note_handler(void (*function)(void *), void *argument);
 _Noreturn void leave_leanly(int status);
+
+/* clear.c */
+void clear_program(void);
 
 /* finish.c */
 _Noreturn void finish(struct outcome);

@@ -50,3 +50,11 @@ int python_call_method(PyObject *object, const char *name)
     python_drop(result);
     return 0;
 }
+
+void python_call_quietly(PyObject *function)
+{
+    PyObject *result = py.PyObject_CallObject(function, NULL);
+
+    py.PyErr_Clear();
+    python_drop(result);
+}

@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <sys/types.h>
+#include <wchar.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -118,6 +119,7 @@ enum {
     F(void, PyObject_CallFinalizer, (PyObject *)) \
     F(PyObject *, PyObject_CallMethod, (PyObject *, const char *, const char *, ...)) \
     F(PyObject *, PyObject_CallObject, (PyObject *, PyObject *)) \
+    F(void *, PyMem_RawMalloc, (size_t)) \
     F(void *, PyObject_Malloc, (size_t)) \
     F(PyObject *, PyObject_GetAttrString, (PyObject *, const char *)) \
     F(int, PyObject_HasAttrString, (PyObject *, const char *)) \
@@ -132,6 +134,7 @@ enum {
     F(int, PyType_IsSubtype, (PyObject *, PyObject *)) \
     F(const char *, PyUnicode_AsUTF8, (PyObject *)) \
     F(PyObject *, PyUnicode_AsUTF8String, (PyObject *)) \
+    F(Py_ssize_t, PyUnicode_AsWideChar, (PyObject *, wchar_t *, Py_ssize_t)) \
     F(PyObject *, PyUnicode_DecodeFSDefault, (const char *)) \
     F(PyObject *, PyUnicode_EncodeFSDefault, (PyObject *)) \
     F(PyObject *, PyUnicode_FromString, (const char *)) \
@@ -181,6 +184,9 @@ void python_drop(PyObject *object);
 /* Calls a method without arguments and drops its result: 0, or -1 with the
  * exception set. */
 int python_call_method(PyObject *object, const char *name);
+
+/* Calls without arguments; the result and an exception are dropped. */
+void python_call_quietly(PyObject *function);
 
 #pragma GCC visibility pop
 

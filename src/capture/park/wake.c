@@ -50,6 +50,7 @@ static void add_path0(PyObject *path0)
 {
     if (path0 != NULL && py.PyList_Insert(image.path, 0, path0) == -1)
         gate_fail("cannot extend sys.path");
+    path0_replace(path0);
     python_drop(path0);
 }
 
@@ -151,6 +152,8 @@ _Noreturn void wake(void)
     program = program_prepare(&request);
     add_path0(program_path0(&program, &request));
     interrupted = wake_python(&request);
+    if (request.head.flags & FLAG_AWAIT_GO)
+        gate_await_go();
     duties_signal_mask(&request);
     gate_say("started\n", -1);
     gate_close();

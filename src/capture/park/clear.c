@@ -1,0 +1,192 @@
+/* What a program made after waking, finished as finalize_modules() of CPython
+ * finishes everything: its modules taken out of sys.modules and emptied, cycles
+ * collected, and what something in the image still refers to finalised.
+ *
+ * The image's own modules and objects are left as they are.
+ */
+#include "park.h"
+
+#include <string.h>
+
+/* finalize_modules_delete_special(). The containers themselves belong to the
+ * image, which holds them: image.containers. */
+static void clear_special_names(void)
+{
+    static const char *const deleted[] = {
+        "path", "argv", "ps1", "ps2", "last_exc", "last_type", "last_value", "last_traceback",
+        "path_hooks", "path_importer_cache", "meta_path", "__interactivehook__",
+    };
+    static const char *const streams[] = {
+        "stdin", "__stdin__", "stdout", "__stdout__", "stderr", "__stderr__",
+    };
+
+    py.PyDict_SetItemString(py.PyEval_GetBuiltins(), "_", PY_NONE);
+    for (size_t i = 0; i < sizeof deleted / sizeof *deleted; i++)
+        if (py.PySys_GetObject(deleted[i]) != NULL)
+            py.PySys_SetObject(deleted[i], PY_NONE);
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i += 2) {
+        PyObject *original = py.PySys_GetObject(streams[i + 1]);
+
+        py.PySys_SetObject(streams[i], original == NULL ? PY_NONE : original);
+    }
+    py.PySys_SetObject("is_finalizing", image.is_finalizing);
+}
+
+/* Takes the program's modules out of sys.modules, in the order of import, and
+ * returns weak references to them. Those of the image stay. */
+static PyObject *remove_modules(void)
+{
+    PyObject *modules = py.PyImport_GetModuleDict();
+    PyObject *references = py.PyList_New(0);
+    PyObject *name, *found;
+    Py_ssize_t position = 0;
+
+    while (py.PyDict_Next(modules, &position, &name, &found)) {
+        PyObject *reference;
+
+        if (found == py.PyDict_GetItem(image.modules, name) || !python_is(found, py.PyModule_Type))
+            continue;
+        reference = py.PyWeakref_NewRef(found, NULL);
+        if (reference != NULL)
+            py.PyList_Append(references, reference);
+        python_drop(reference);
+        py.PyErr_Clear();
+        py.PyDict_SetItem(modules, name, PY_NONE);
+    }
+    return references;
+}
+
+/* CPython empties sys.modules at this point, so that nothing can be imported
+ * any more. Here it stays as it is: emptying it would write to every module. */
+static PyObject *import_nothing(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+    (void)self, (void)arguments, (void)keywords;
+    py.PyErr_SetString(py.PyExc_ImportError,
+                       "sys.meta_path is None, Python is likely shutting down");
+    return NULL;
+}
+
+static void stop_imports(void)
+{
+    static struct method_definition definition = {
+        "__import__", import_nothing, PY_VARARGS_KEYWORDS, NULL,
+    };
+    PyObject *function = py.PyCFunction_NewEx(&definition, NULL, NULL);
+
+    if (function != NULL)
+        py.PyDict_SetItemString(py.PyEval_GetBuiltins(), "__import__", function);
+    python_drop(function);
+}
+
+/* _PyModule_ClearDict(): first the names with one underscore, then the others. */
+static void clear_names(PyObject *dict, bool private_names)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+
+    while (py.PyDict_Next(dict, &position, &name, &value)) {
+        const char *text;
+
+        if (value == PY_NONE || !python_is(name, py.PyUnicode_Type))
+            continue;
+        text = py.PyUnicode_AsUTF8(name);
+        py.PyErr_Clear();
+        if (text != NULL && (private_names ? text[0] == '_' && text[1] != '_'
+                                           : strcmp(text, "__builtins__") != 0))
+            py.PyDict_SetItem(dict, name, PY_NONE);
+    }
+}
+
+/* Modules that are still referenced lose their contents, the last one first. */
+static void clear_modules(PyObject *references)
+{
+    for (Py_ssize_t i = py.PyList_Size(references); i-- > 0;) {
+        PyObject *found = py.PyWeakref_GetObject(py.PyList_GetItem(references, i));
+
+        if (found == NULL || found == PY_NONE)
+            continue;
+        py.Py_IncRef(found);
+        clear_names(py.PyModule_GetDict(found), true);
+        clear_names(py.PyModule_GetDict(found), false);
+        python_drop(found);
+    }
+    python_drop(references);
+}
+
+/* Names that the program added to builtins; CPython restores a copy. */
+static void clear_builtins(void)
+{
+    PyObject *builtins = py.PyEval_GetBuiltins();
+    PyObject *name, *value;
+    Py_ssize_t position = 0, count = 0;
+
+    while (py.PyDict_Next(builtins, &position, &name, &value))
+        if (++count > image.builtins_size && value != PY_NONE)
+            py.PyDict_SetItem(builtins, name, PY_NONE);
+}
+
+static bool is_standard_stream(PyObject *object)
+{
+    static const char *const names[] = {"__stdin__", "__stdout__", "__stderr__"};
+
+    for (int i = 0; i < 3; i++)
+        if (py.PySys_GetObject(names[i]) == object ||
+            py.PyList_GetItem(image.raw_streams, i) == object)
+            return true;
+    return false;
+}
+
+/* Which round finishes an object: 0 not a stream, 1 text, 2 buffered, 3 raw;
+ * -1 nothing to finish. A text stream must be flushed before its buffer is. */
+static int round_of(PyObject *type)
+{
+    if (!py.PyObject_HasAttrString(type, "__del__"))
+        return -1;
+    for (int i = 0; i < 3; i++)
+        if (py.PyType_IsSubtype(type, py.PyTuple_GetItem(image.stream_types, i)))
+            return i + 1;
+    return 0;
+}
+
+/* What the program made and something in the image still refers to: the
+ * collector cannot free it, and CPython would have. */
+static void finish_survivors(void)
+{
+    PyObject *objects = py.PyObject_CallObject(image.tracked, NULL);
+    Py_ssize_t count = objects == NULL ? 0 : py.PyList_Size(objects);
+    struct {
+        PyObject *type;
+        int round;
+    } seen[256] = {0};
+
+    for (int round = 0; round <= 3; round++) {
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyObject *object = py.PyList_GetItem(objects, i);
+            PyObject *type = py.PyObject_Type(object);
+            unsigned slot = ((uintptr_t)type >> 4) % 256;
+
+            if (seen[slot].type != type) {
+                seen[slot].type = type;
+                seen[slot].round = round_of(type);
+            }
+            python_drop(type); /* the object keeps it */
+            if (seen[slot].round == round && !is_standard_stream(object))
+                py.PyObject_CallFinalizer(object);
+        }
+    }
+    py.PyErr_Clear();
+}
+
+void clear_program(void)
+{
+    PyObject *references;
+
+    clear_special_names();
+    references = remove_modules();
+    stop_imports();
+    clear_builtins();
+    python_call_quietly(image.collect);
+    clear_modules(references);
+    python_call_quietly(image.collect);
+    finish_survivors();
+}

@@ -1,0 +1,107 @@
+/* The second copy of sys.path[0], which CPython 3.13 keeps in its configuration
+ * for subinterpreters and for the hint that a script shadows a module of the
+ * standard library.
+ *
+ * There is no call that sets it, and its place is nobody's business but
+ * CPython's. But its value is known, as it comes from the sentinel's path: so it
+ * is searched for in the interpreter's state before parking, and replaced on
+ * waking if it was found exactly once.
+ */
+#include "park.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+enum {
+    STATE_SIZE = 1 << 20, /* at least that of an interpreter's state */
+    RANGES = 4096,
+};
+
+struct range {
+    uintptr_t start, end;
+};
+
+static wchar_t **place;
+
+static size_t readable_memory(struct range *ranges, size_t room)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512], mode[5];
+    size_t count = 0;
+
+    while (maps != NULL && count < room && fgets(line, sizeof line, maps) != NULL)
+        if (sscanf(line, "%lx-%lx %4s", &ranges[count].start, &ranges[count].end, mode) == 3 &&
+            mode[0] == 'r' && mode[1] == 'w')
+            count++;
+    if (maps != NULL)
+        fclose(maps);
+    return count;
+}
+
+/* The end of the readable memory that holds an address, or 0. */
+static uintptr_t end_of(const struct range *ranges, size_t count, uintptr_t address)
+{
+    for (size_t i = 0; i < count; i++)
+        if (address >= ranges[i].start && address < ranges[i].end)
+            return ranges[i].end;
+    return 0;
+}
+
+static void search(const wchar_t *value, size_t length, const struct range *ranges, size_t count)
+{
+    wchar_t **word = py.PyInterpreterState_Head();
+    uintptr_t end = end_of(ranges, count, (uintptr_t)word);
+    int found = 0;
+
+    for (int i = 0; i < (int)(STATE_SIZE / sizeof *word) && (uintptr_t)(word + 1) <= end; i++) {
+        uintptr_t target = (uintptr_t)*word++;
+        uintptr_t target_end = target % sizeof(wchar_t) ? 0 : end_of(ranges, count, target);
+
+        if (target_end != 0 && (target_end - target) / sizeof(wchar_t) >= length &&
+            wmemcmp((wchar_t *)target, value, length) == 0) {
+            place = word - 1;
+            found++;
+        }
+    }
+    if (found != 1)
+        place = NULL;
+}
+
+void path0_find(const char *sentinel)
+{
+    const char *slash = strrchr(sentinel, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - sentinel);
+    struct range *ranges;
+    wchar_t wide[PATH_MAX];
+
+    if (py.hexversion < PY_3_13 || length == 0 || length >= PATH_MAX)
+        return;
+    for (size_t i = 0; i < length; i++)
+        wide[i] = (unsigned char)sentinel[i];
+    wide[length] = L'\0';
+    ranges = calloc(RANGES, sizeof *ranges);
+    if (ranges != NULL)
+        search(wide, length + 1, ranges, readable_memory(ranges, RANGES));
+    free(ranges);
+}
+
+void path0_replace(PyObject *path0)
+{
+    wchar_t wide[PATH_MAX];
+    Py_ssize_t length;
+    wchar_t *copy;
+
+    if (place == NULL || path0 == NULL)
+        return;
+    length = py.PyUnicode_AsWideChar(path0, wide, PATH_MAX - 1);
+    if (length < 0) {
+        py.PyErr_Clear();
+        return;
+    }
+    wide[length] = L'\0';
+    copy = py.PyMem_RawMalloc((size_t)(length + 1) * sizeof(wchar_t));
+    if (copy != NULL)
+        *place = wmemcpy(copy, wide, (size_t)length + 1);
+}
