@@ -10,41 +10,48 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-/// Points standard error at `/dev/null` until it is dropped.
+/// Points standard output and standard error at `/dev/null` until it is dropped.
 #[derive(Debug)]
-pub struct SilencedStderr {
-    saved: OwnedFd,
+pub struct Silence {
+    saved: [(RawFd, OwnedFd, bool); 2],
 }
 
-impl SilencedStderr {
-    /// Silences standard error.
+impl Silence {
+    /// Silences both.
     ///
     /// # Errors
     /// When descriptors run out.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: F_DUPFD_CLOEXEC on a number; a closed descriptor is an error, not harm.
-        let saved = unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 3) };
-        if saved < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just given us this descriptor; nobody else has it.
-        let saved = unsafe { OwnedFd::from_raw_fd(saved) };
+        let save = |number| {
+            // Closed ones were filled in close-on-exec, and are to be so again.
+            let survives = survives_exec(number) == Some(true);
+            Ok::<_, io::Error>((number, duplicate_inherited(number)?, survives))
+        };
+        let silence = Self { saved: [save(1)?, save(2)?] };
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-        replace(null.as_raw_fd(), 2)?;
-        Ok(Self { saved })
+        for (number, _, _) in &silence.saved {
+            replace(null.as_raw_fd(), *number, true)?;
+        }
+        Ok(silence)
     }
 }
 
-impl Drop for SilencedStderr {
+impl Drop for Silence {
     fn drop(&mut self) {
-        let _ = replace(self.saved.as_raw_fd(), 2);
+        for (number, saved, survives) in &self.saved {
+            let _ = replace(saved.as_raw_fd(), *number, *survives);
+        }
     }
 }
 
-fn replace(from: RawFd, to: RawFd) -> io::Result<()> {
-    // SAFETY: dup2 replaces descriptor `to` in one step; the callers pass only standard
+fn replace(from: RawFd, to: RawFd, survives_exec: bool) -> io::Result<()> {
+    let flags = if survives_exec { 0 } else { libc::O_CLOEXEC };
+    // SAFETY: dup3 replaces descriptor `to` in one step; the callers pass only standard
     // descriptors, which no object of Rust's library owns.
-    if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if unsafe { libc::dup3(from, to, flags) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Whether a descriptor number is open, and if so whether it survives `exec`.
@@ -90,7 +97,7 @@ pub fn let_go_of(descriptors: impl IntoIterator<Item = RawFd>) {
             // SAFETY: the caller says that nothing here owns the descriptor.
             unsafe { libc::close(descriptor) };
         } else if let Ok(null) = &null {
-            let _ = replace(null.as_raw_fd(), descriptor);
+            let _ = replace(null.as_raw_fd(), descriptor, true);
         }
     }
 }
@@ -183,6 +190,138 @@ pub fn send_signal(process: libc::pid_t, signal: c_int) -> io::Result<()> {
     match unsafe { libc::kill(process, signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Forks, into new namespaces where flags (`CLONE_NEW…`) ask for that. Returns the child's
+/// pid, and nothing in the child.
+///
+/// To be called while the process has one thread: the child has just that one, and locks
+/// held by others would stay locked in it.
+///
+/// # Errors
+/// When no process can be started, or the namespaces are not allowed.
+pub fn fork_into(namespaces: c_int) -> io::Result<Option<i32>> {
+    debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);
+    let mut own_id: *mut libc::pid_t = std::ptr::null_mut();
+    // SAFETY: the kernel writes one pointer to where `own_id` is.
+    if unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &mut own_id) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `clone_args` holds numbers, for all of which 0 is a valid value.
+    let mut request: libc::clone_args = unsafe { std::mem::zeroed() };
+    let shared = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    request.flags = (namespaces | shared) as u64;
+    // The C library keeps the thread's id at this address; its own fork does the same.
+    request.child_tid = own_id as u64;
+    request.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without a stack and without CLONE_VM the call behaves as fork: the child goes
+    // on with a copy of this memory. There is no other thread whose locks it could miss,
+    // and `child_tid` is where the kernel itself was told the id to be.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &request, std::mem::size_of_val(&request)) };
+    match pid {
+        0 => Ok(None),
+        1.. => Ok(Some(pid as i32)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends this process at once, without anything that is to be done at its exit.
+pub fn exit_now(status: c_int) -> ! {
+    // SAFETY: the call does not return, and nothing of ours runs in it.
+    unsafe { libc::_exit(status) }
+}
+
+/// The next child that has ended or stopped, whichever it is; nothing if there is none and
+/// waiting is not wanted.
+///
+/// # Errors
+/// `ECHILD` when there are no children at all.
+pub fn wait_any(block: bool) -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut status = 0;
+    let flags = if block { 0 } else { libc::WNOHANG | libc::WUNTRACED };
+    loop {
+        // SAFETY: `status` is a valid place for the answer.
+        let pid = unsafe { libc::waitpid(-1, &mut status, flags) };
+        match pid {
+            0 => return Ok(None),
+            1.. => return Ok(Some((pid, ExitStatus::from_raw(status)))),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Sends a signal that can be told from one sent with `kill`: its `si_code` is `SI_QUEUE`.
+///
+/// # Errors
+/// When there is no such process, or it is not ours.
+pub fn queue_signal(pid: i32, signal: c_int) -> io::Result<()> {
+    let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
+    // SAFETY: the value is not looked into by anybody.
+    if unsafe { libc::sigqueue(pid, signal, value) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets the capabilities that this process has (permitted and effective) and those that it
+/// may hand on, one bit each. What may not be handed on any more is not ambient any more.
+///
+/// # Errors
+/// When it would have more than before.
+pub fn set_capabilities(own: u64, inheritable: u64) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`: two words for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let word = |set: u64, half: u32| (set >> (32 * half)) as u32;
+    // Effective, permitted, inheritable; the lower halves first.
+    let data = [0, 1].map(|half| [word(own, half), word(own, half), word(inheritable, half)]);
+    // SAFETY: both have the layout that the version above stands for, and are only read.
+    let status = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a capability, by its number, goes to every program that this process executes.
+pub fn is_ambient(capability: u32) -> bool {
+    ambient(libc::PR_CAP_AMBIENT_IS_SET, capability) == 1
+}
+
+/// Lets a capability, by its number, go to every program that this process executes.
+///
+/// # Errors
+/// When the process does not have it or may not hand it on.
+pub fn make_ambient(capability: u32) -> io::Result<()> {
+    if ambient(libc::PR_CAP_AMBIENT_RAISE, capability) == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn ambient(what: c_int, capability: u32) -> c_int {
+    let (what, capability) = (what as libc::c_ulong, libc::c_ulong::from(capability));
+    let unused: libc::c_ulong = 0;
+    // SAFETY: this prctl takes and returns numbers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, what, capability, unused, unused) }
+}
+
+/// Closes every descriptor but the standard ones and the given one.
+///
+/// To be called by a process that uses none of the objects that own them any more, and
+/// that ends with [`exit_now`].
+pub fn close_all_but(kept: &OwnedFd) {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: the caller says that the owners of these descriptors are not used.
+            unsafe { libc::close_range(first, last, 0) };
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::ImageView;
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
 use crate::criu::{self, Criu};
+use crate::engine::namespaced;
 use crate::error::{Error, Result};
 use crate::key::evidence::Evidence;
 use crate::key::flags::Flags;
@@ -69,6 +70,14 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         )));
     }
 
+    if criu.needs_namespace() {
+        // From here on in there; the process that we were ends as we shall.
+        namespaced::move_in().map_err(|error| {
+            Error::environment("no image can be built in a user namespace")
+                .because(error)
+                .hint(criu::set_capability(criu.binary()))
+        })?;
+    }
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::namespace;
 use super::sys::{Answer, Request};
 
 /// A failed request to CRIU.
@@ -85,7 +86,11 @@ impl Error {
                  newer, or set PYIMG_CRIU to its binary"
                     .into(),
             ),
-            Self::NotPermitted { binary, .. } => Some(set_capability(binary)),
+            Self::NotPermitted { binary, .. } => Some(format!(
+                "{}, or set {}=1 to use a user namespace",
+                set_capability(binary),
+                namespace::VARIABLE
+            )),
             Self::Unreachable { binary, .. } => {
                 Some(format!("check that `{} --version` works", binary.display()))
             }
@@ -98,7 +103,7 @@ impl Error {
 }
 
 /// The command that lets an ordinary user dump and restore.
-pub(super) fn set_capability(binary: &Path) -> String {
+pub fn set_capability(binary: &Path) -> String {
     format!("run as root: setcap cap_checkpoint_restore+eip {}", binary.display())
 }
 
@@ -192,7 +197,10 @@ mod tests {
         assert_eq!(shown.exit_code(), 2);
         assert_eq!(
             shown.hint_text(),
-            Some("run as root: setcap cap_checkpoint_restore+eip /opt/criu")
+            Some(
+                "run as root: setcap cap_checkpoint_restore+eip /opt/criu, or set PYIMG_USERNS=1 \
+                 to use a user namespace"
+            )
         );
     }
 

@@ -5,12 +5,14 @@
 //! deadline. It knows nothing of Python, of stores, or of what the images mean.
 //!
 //! libcriu starts the `criu` binary, so that is what has to be found and what needs
-//! the privilege: root, or `cap_checkpoint_restore` on the file.
+//! the privilege: root, or `cap_checkpoint_restore` on the file, or a [`namespace`].
 
+pub mod capability;
 mod error;
 mod find;
 mod lean;
 pub mod log;
+pub mod namespace;
 mod runtime;
 pub mod sys;
 
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use error::Error;
+pub use error::{Error, set_capability};
 pub use find::OLDEST_VERSION;
 use lean::Lean;
 pub use runtime::RuntimeDir;
@@ -102,6 +104,11 @@ impl Criu {
         &self.binary
     }
 
+    /// Whether it can only work in a namespace, and the user allows that.
+    pub fn needs_namespace(&self) -> bool {
+        namespace::is_needed(&self.binary)
+    }
+
     /// Its version.
     ///
     /// # Errors
@@ -122,12 +129,14 @@ impl Criu {
     /// With CRIU's reason when it does not.
     pub fn check(&self, runtime: &RuntimeDir) -> Result<(), Error> {
         let _cache = runtime.tell_criu(&self.binary)?;
+        let lent = namespace::lend()?;
         let mut child = Command::new(&self.binary)
             .args(["check", "--unprivileged"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
+        drop(lent);
         let end = Instant::now() + QUESTION_DEADLINE;
         let status = loop {
             if let Some(status) = child.try_wait()? {
@@ -233,14 +242,18 @@ impl Criu {
         deadline: Duration,
         log_directory: Option<&Path>,
     ) -> Result<i32, Error> {
+        let lent = namespace::lend()?;
         let answer = sys::call(options, request, deadline).map_err(Error::Io)?;
+        drop(lent);
         if answer.value >= 0 {
             return Ok(answer.value);
         }
         if answer.timed_out {
             return Err(Error::TimedOut { asked: request.asked(), deadline });
         }
-        let reason = log_directory.and_then(reason_in);
+        // Without the capability CRIU does not come as far as its log.
+        let reason =
+            log_directory.and_then(reason_in).or_else(|| capability::missing(&self.binary));
         Err(Error::refused(request, answer, reason, &self.binary))
     }
 }

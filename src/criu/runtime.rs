@@ -90,7 +90,9 @@ impl RuntimeDir {
     /// The directory for what belongs to one binary.
     pub(super) fn of_binary(&self, binary: &Path) -> Result<PathBuf, Error> {
         let file = fs::metadata(binary)?;
-        let name = format!("criu-{}-{}-{}", file.ino(), file.size(), file.mtime());
+        // In a namespace CRIU finds other things possible.
+        let place = if super::namespace::is_inside() { "-ns" } else { "" };
+        let name = format!("criu-{}-{}-{}{place}", file.ino(), file.size(), file.mtime());
         Ok(private(&self.path.join(name))?)
     }
 }

@@ -63,6 +63,8 @@ pub enum NotStarted<E> {
     Io(io::Error),
     /// The image cannot be read.
     Damaged(String),
+    /// It failed in a namespace, or there is none.
+    Namespace(io::Error),
 }
 
 impl<E: fmt::Display> fmt::Display for NotStarted<E> {
@@ -73,6 +75,7 @@ impl<E: fmt::Display> fmt::Display for NotStarted<E> {
             Self::Refused(text) => write!(f, "the restored process gave up: {text}"),
             Self::Io(error) => write!(f, "cannot restore the image: {error}"),
             Self::Damaged(text) => write!(f, "the image is damaged: {text}"),
+            Self::Namespace(error) => write!(f, "in a user namespace: {error}"),
         }
     }
 }

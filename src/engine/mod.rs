@@ -1,9 +1,59 @@
 //! What brings an image back.
 //!
 //! [`criu`] restores it as a child of this process and [`supervise`] then stands between
-//! that child and whoever waits for us. What the woken process is to do goes to it as
-//! a [`request`], whichever way it was brought back.
+//! that child and whoever waits for us; where CRIU needs it, [`namespaced`] does both in a
+//! namespace. What the woken process is to do goes to it as a [`request`], whichever way it
+//! was brought back.
 
 pub mod criu;
+pub mod namespaced;
 pub mod request;
 pub mod supervise;
+
+use std::process::ExitStatus;
+
+use nix::unistd::Pid;
+
+use self::criu::{NotStarted, Parked};
+use self::namespaced::Namespaced;
+use self::request::Request;
+use crate::criu::Criu;
+
+/// A program that was started from an image.
+#[derive(Debug)]
+pub enum Running {
+    /// As our child.
+    Child(Pid),
+    /// In a namespace.
+    Namespaced(Namespaced),
+}
+
+/// Restores an image and has it run the program of the request, if `check` agrees.
+///
+/// # Errors
+/// When the program was not started; nothing of it has run, and no process is left.
+pub fn start<E: Send>(
+    criu: &Criu,
+    parked: &Parked<'_>,
+    request: &Request,
+    check: impl FnOnce() -> Result<(), E> + Send,
+) -> Result<Running, NotStarted<E>> {
+    if criu.needs_namespace() {
+        namespaced::start(criu, parked, request, check).map(Running::Namespaced)
+    } else {
+        criu::start(criu, parked, request, check).map(Running::Child)
+    }
+}
+
+impl Running {
+    /// Waits for the program to end, passing signals on, and returns how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(self) -> std::io::Result<ExitStatus> {
+        match self {
+            Self::Child(child) => supervise::wait(child),
+            Self::Namespaced(namespaced) => namespaced.wait(),
+        }
+    }
+}

@@ -65,12 +65,12 @@ pub fn wait(child: Pid) -> io::Result<ExitStatus> {
 /// (the terminal's keys, a hang-up, a window that changed) went to the whole process
 /// group, and so to the child, or is about the child; `si_code` is positive then
 /// (`sigaction(2)`).
-fn is_for_the_child(code: i32) -> bool {
+pub(super) fn is_for_the_child(code: i32) -> bool {
     code <= 0
 }
 
 /// Stops this process by the signal that stopped the child, until it is continued.
-fn stop_as_well(signal: i32) {
+pub(super) fn stop_as_well(signal: i32) {
     let _ = set_disposition(signal, false);
     let _ = send_signal(Pid::this().as_raw(), signal);
     // The signal is pending unless it is SIGSTOP; letting it through stops us here.

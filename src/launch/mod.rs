@@ -19,8 +19,6 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use nix::unistd::Pid;
-
 use caller::{Caller, Closed};
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
@@ -28,10 +26,10 @@ use miss::Miss;
 use source::Form;
 
 use crate::criu::Criu;
-use crate::engine;
 use crate::engine::criu::{NotStarted, Parked};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
+use crate::engine::{self, Running};
 use crate::image::mapping::PackFile;
 use crate::key::evidence::Evidence;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
@@ -143,7 +141,7 @@ impl Launch<'_> {
             let request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
             match start(&store, &chosen, &request) {
-                Ok(child) => return Ok(self.follow(child, store, &chosen, request)),
+                Ok(program) => return Ok(self.follow(program, store, &chosen, request)),
                 Err(miss @ Miss::ModuleChanged(_)) if named.is_none() => {
                     passed_over.push(chosen.id);
                     first_miss = first_miss.or(Some(miss));
@@ -174,7 +172,13 @@ impl Launch<'_> {
     }
 
     /// Stands by a program that has started. Nothing is a miss any more.
-    fn follow(&self, child: Pid, store: RunStore, chosen: &Chosen, request: Request) -> ExitStatus {
+    fn follow(
+        &self,
+        program: Running,
+        store: RunStore,
+        chosen: &Chosen,
+        request: Request,
+    ) -> ExitStatus {
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
@@ -182,7 +186,7 @@ impl Launch<'_> {
         store.note_use(&chosen.id);
         // A lock is held until here: from now on the image may be removed.
         drop(store);
-        match supervise::wait(child) {
+        match program.wait() {
             Ok(status) => status,
             Err(error) => {
                 say(&format!("error: cannot wait for the program: {error}"));
@@ -193,7 +197,7 @@ impl Launch<'_> {
 }
 
 /// Has an image run the program of the request.
-fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Pid, Miss> {
+fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     let packs = chosen
         .manifest
@@ -209,11 +213,13 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Pid, Mi
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
     let check = || check_evidence(&images.join(EVIDENCE));
-    engine::criu::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
+    engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
         NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
         NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
-        NotStarted::Criu(_) | NotStarted::Io(_) => Miss::CriuFailed(not_started.to_string()),
+        NotStarted::Criu(_) | NotStarted::Io(_) | NotStarted::Namespace(_) => {
+            Miss::CriuFailed(not_started.to_string())
+        }
     })
 }
 

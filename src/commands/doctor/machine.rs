@@ -7,6 +7,7 @@ use nix::sys::utsname::uname;
 use super::privilege;
 use super::{Finding, Status};
 use crate::criu::{self, Criu, OLDEST_VERSION, RuntimeDir};
+use crate::engine::namespaced;
 use crate::error::Error;
 
 pub(super) fn look() -> Vec<Finding> {
@@ -18,7 +19,7 @@ pub(super) fn look() -> Vec<Finding> {
     let usable = findings.iter().all(|finding| finding.status == Status::Ok);
     // Only what can be asked is asked: the rest would repeat what is known already.
     let check = match (&criu, &runtime) {
-        (Some(criu), Ok(runtime)) if usable => Some(criu.check(runtime)),
+        (Some(criu), Ok(runtime)) if usable => Some(check(criu, runtime)),
         _ => None,
     };
     let permitted = match &check {
@@ -26,7 +27,10 @@ pub(super) fn look() -> Vec<Finding> {
         Some(Ok(())) => Some(true),
         _ => None,
     };
-    let privilege = privilege::look(criu.as_ref().map(Criu::binary), permitted);
+    let privilege = match (&criu, &check) {
+        (Some(criu), Some(check)) if criu.needs_namespace() => privilege::in_namespace(check),
+        _ => privilege::look(criu.as_ref().map(Criu::binary), permitted),
+    };
     // Without the privilege, CRIU's refusal says nothing of the kernel.
     let telling = check.as_ref().filter(|_| privilege.status != Status::Failed);
     let kernel = kernel(telling);
@@ -37,6 +41,17 @@ pub(super) fn look() -> Vec<Finding> {
             .fix("set XDG_RUNTIME_DIR to a directory of yours on a tmpfs"),
     });
     findings
+}
+
+/// What CRIU says where it would be used: here, or in a namespace.
+fn check(criu: &Criu, runtime: &RuntimeDir) -> Result<(), criu::Error> {
+    if !criu.needs_namespace() {
+        return criu.check(runtime);
+    }
+    namespaced::check(|| criu.check(runtime)).map_err(|error| criu::Error::NotPermitted {
+        reason: error.to_string(),
+        binary: criu.binary().to_owned(),
+    })
 }
 
 fn version(criu: &Criu) -> Finding {

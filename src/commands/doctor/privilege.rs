@@ -11,15 +11,15 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::geteuid;
 
 use super::{Finding, Status};
+use crate::criu::capability::{self, FileCapabilities};
+use crate::criu::{self, namespace};
 
 const NAME: &str = "privilege";
-/// Where a file's capabilities are: `capabilities(7)`.
-const FILE_CAPABILITIES: &str = "security.capability";
 
 /// Bits of a set of capabilities, as in `linux/capability.h`.
 const SYS_PTRACE: u64 = 1 << 19;
 const SYS_ADMIN: u64 = 1 << 21;
-const CHECKPOINT_RESTORE: u64 = 1 << 40;
+const CHECKPOINT_RESTORE: u64 = 1 << capability::CHECKPOINT_RESTORE;
 
 /// `permitted` is what CRIU said about it, if it could be asked.
 pub(super) fn look(binary: Option<&Path>, permitted: Option<bool>) -> Finding {
@@ -36,7 +36,9 @@ pub(super) fn look(binary: Option<&Path>, permitted: Option<bool>) -> Finding {
             let detail = format!("{who}: the criu binary will need a capability");
             Finding::new(NAME, Status::Warning, detail)
         }
-        (_, Some(binary)) if !own && let Some(why) = obstacle(&who, binary, &file, &process) => why,
+        (_, Some(binary)) if !own && let Some(why) = obstacle(&who, binary, &file, &process) => {
+            or_namespace(why)
+        }
         (None, Some(_)) => fine(),
         (Some(false), _) => {
             Finding::failed(NAME, format!("{who}: CRIU has the capability and cannot use it"))
@@ -68,6 +70,43 @@ fn obstacle(
         failed(&why, "copy it to a file system without nosuid and set PYIMG_CRIU to it")
     } else {
         None
+    }
+}
+
+/// The same finding, with the way around it that needs no privilege, or why there is none.
+fn or_namespace(finding: Finding) -> Finding {
+    if geteuid().is_root() {
+        return finding;
+    }
+    match (namespace::try_out(), finding.fix) {
+        (Ok(()), Some(fix)) => Finding {
+            fix: Some(format!(
+                "{fix}, or set {}=1: user namespaces work here",
+                namespace::VARIABLE
+            )),
+            ..finding
+        },
+        (Ok(()), None) => Finding { fix: None, ..finding },
+        (Err(error), fix) => Finding {
+            detail: format!("{}, and there is no user namespace: {error}", finding.detail),
+            fix,
+            ..finding
+        },
+    }
+}
+
+/// What CRIU says in a user namespace.
+pub(super) fn in_namespace(check: &Result<(), criu::Error>) -> Finding {
+    let who = format!("user {}", geteuid());
+    match check {
+        Ok(()) => {
+            let detail = format!("{who}, in a user namespace ({}=1)", namespace::VARIABLE);
+            traced(Finding::ok(NAME, detail), 0)
+        }
+        Err(criu::Error::NotPermitted { reason, binary }) => {
+            Finding::failed(NAME, format!("{who}: {reason}")).fix(criu::set_capability(binary))
+        }
+        Err(error) => Finding::failed(NAME, format!("{who}: {error}")),
     }
 }
 
@@ -113,39 +152,6 @@ impl Process {
     }
 }
 
-/// What a file gives to those who execute it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct FileCapabilities {
-    permitted: u64,
-    /// Whether they are in effect from the start; CRIU does not raise them itself.
-    effective: bool,
-}
-
-impl FileCapabilities {
-    fn read(path: &Path) -> Self {
-        match xattr::get_deref(path, FILE_CAPABILITIES) {
-            Ok(Some(bytes)) => Self::parse(&bytes).unwrap_or_default(),
-            _ => Self::default(),
-        }
-    }
-
-    /// `struct vfs_cap_data` of `linux/capability.h`, from its second revision on: flags,
-    /// then the lower and the upper words of what is permitted and what is inheritable.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |number: usize| {
-            let bytes = bytes.get(number * 4..number * 4 + 4)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        };
-        let (flags, low, high) = (word(0)?, word(1)?, word(3)?);
-        let permitted = u64::from(high) << 32 | u64::from(low);
-        Some(Self { permitted, effective: flags & 1 != 0 })
-    }
-
-    fn gives(&self, capability: u64) -> bool {
-        self.effective && self.permitted & capability != 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,15 +162,6 @@ mod tests {
         // As `setcap cap_checkpoint_restore+eip` leaves it.
         let bytes = [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0];
         FileCapabilities::parse(&bytes).unwrap()
-    }
-
-    #[test]
-    fn reads_the_capabilities_of_a_file() {
-        let file = checkpoint_restore();
-        assert_eq!(file, FileCapabilities { permitted: CHECKPOINT_RESTORE, effective: true });
-        assert!(file.gives(CHECKPOINT_RESTORE) && !file.gives(SYS_ADMIN));
-        assert_eq!(FileCapabilities::parse(b"short"), None);
-        assert_eq!(FileCapabilities::read(Path::new(BINARY)), FileCapabilities::default());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! in `recv` and `waitpid` until the `criu` that it started answers. Hence three
 //! rules that this module enforces: one call at a time ([`call`] holds a lock), no
 //! call lasts for ever (an interval timer interrupts both system calls), and nothing is
-//! printed (standard error is closed off while a call runs).
+//! printed (standard output and error are closed off while a call runs: CRIU uses both).
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int};
@@ -211,7 +211,7 @@ static ONE_CALL: Mutex<()> = Mutex::new(());
 pub fn call(options: &mut Options, request: Request, deadline: Duration) -> io::Result<Answer> {
     let _one = ONE_CALL.lock().unwrap_or_else(PoisonError::into_inner);
     let alarm = Alarm::set(deadline)?;
-    let quiet = crate::sys::SilencedStderr::new()?;
+    let quiet = crate::sys::Silence::new()?;
     let raw = options.raw.as_ptr();
     // SAFETY: `raw` is live and not used elsewhere (`options` is borrowed mutably, and
     // the lock keeps libcriu's statics ours). The functions fork; between fork and exec
