@@ -9,9 +9,9 @@ use std::io::{BufRead, BufReader, Read};
 /// No more of a log is read than this.
 const LONGEST_LOG: u64 = 1 << 20;
 
-/// The reason in what CRIU prints on standard error before it has a log, or without one:
+/// The reason in what CRIU prints before it has a log, or without one:
 /// an error as in a log, else the first line that says anything.
-pub fn reason_on_stderr(text: impl Read) -> Option<String> {
+pub fn reason_without_log(text: impl Read) -> Option<String> {
     let mut bytes = Vec::new();
     text.take(LONGEST_LOG).read_to_end(&mut bytes).ok()?;
     reason(bytes.as_slice()).or_else(|| {
@@ -39,16 +39,16 @@ pub fn reason(log: impl Read) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{reason, reason_on_stderr};
+    use super::{reason, reason_without_log};
 
     #[test]
     fn without_a_log_the_first_line_counts() {
         let said = "CRIU needs to have the CAP_SYS_ADMIN or the CAP_CHECKPOINT_RESTORE capability: \nsetcap …\n";
         assert_eq!(
-            reason_on_stderr(said.as_bytes()).as_deref(),
+            reason_without_log(said.as_bytes()).as_deref(),
             Some("CRIU needs to have the CAP_SYS_ADMIN or the CAP_CHECKPOINT_RESTORE capability")
         );
-        assert_eq!(reason_on_stderr(&b"\n"[..]), None);
+        assert_eq!(reason_without_log(&b"\n"[..]), None);
     }
 
     #[test]

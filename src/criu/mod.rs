@@ -133,7 +133,7 @@ impl Criu {
         let mut child = Command::new(&self.binary)
             .args(["check", "--unprivileged"])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         drop(lent);
@@ -152,7 +152,12 @@ impl Criu {
         if status.success() {
             return Ok(());
         }
-        let reason = child.stderr.take().and_then(log::reason_on_stderr);
+        // What lacks it says on standard output, what fails on standard error.
+        let reason = child
+            .stderr
+            .take()
+            .and_then(log::reason_without_log)
+            .or_else(|| child.stdout.take().and_then(log::reason_without_log));
         Err(Error::no(CHECK, reason, &self.binary))
     }
 

@@ -14,7 +14,7 @@
  *   request.c   the request, parsed
  *   descriptors.c, duties.c  make the process the caller's: files, directory, limits ...
  *   wake.c      the order of waking
- *   path0.c     a copy of sys.path[0] that only CPython 3.13 has
+ *   path0.c     a copy of sys.path[0] that only CPython from 3.12 on has
  *   prepare.c   looks at the program before it starts
  *   program.c   runs -c, -m, a script, standard input
  *   finish.c    ends the interpreter without touching every page of the image

@@ -1,4 +1,4 @@
-/* The second copy of sys.path[0], which CPython 3.13 keeps in its configuration
+/* The second copy of sys.path[0], which CPython 3.12.1 and later keep in its configuration
  * for subinterpreters and for the hint that a script shadows a module of the
  * standard library.
  *
@@ -76,7 +76,7 @@ void path0_find(const char *sentinel)
     struct range *ranges;
     wchar_t wide[PATH_MAX];
 
-    if (py.hexversion < PY_3_13 || length == 0 || length >= PATH_MAX)
+    if (py.hexversion < PY_3_12 || length == 0 || length >= PATH_MAX)
         return;
     for (size_t i = 0; i < length; i++)
         wide[i] = (unsigned char)sentinel[i];

@@ -41,6 +41,7 @@ enum {
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
     PY_3_10 = 0x030a0000,
     PY_3_11 = 0x030b0000,
+    PY_3_12 = 0x030c0000,
     PY_3_13 = 0x030d0000,
 };
 
