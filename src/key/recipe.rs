@@ -39,6 +39,12 @@ impl Recipe {
     /// The name of an image that was given none, such as `python311-typing-re-os-numpy`.
     ///
     /// `version` is the interpreter's, such as `3.11.7`.
+    ///
+    /// ```
+    /// # use pyimg::key::recipe::Recipe;
+    /// let recipe = Recipe::Code { code: "import typing, re, os, numpy".into() };
+    /// assert_eq!(recipe.default_name("3.11.7"), "python311-typing-re-os-numpy");
+    /// ```
     pub fn default_name(&self, version: &str) -> String {
         let mut parts = version.split('.');
         let (major, minor) = (parts.next().unwrap_or("3"), parts.next().unwrap_or(""));
@@ -103,12 +109,6 @@ mod tests {
 
     fn code(code: &str) -> Recipe {
         Recipe::Code { code: code.into() }
-    }
-
-    #[test]
-    fn named_as_in_the_first_idea() {
-        let name = code("import typing, re, os, numpy").default_name("3.11.7");
-        assert_eq!(name, "python311-typing-re-os-numpy");
     }
 
     #[test]

@@ -102,10 +102,23 @@ void gate_say(const char *text, int descriptor)
         ;
 }
 
+/* A socket that is closed with a message unread (`go`) resets the other side,
+ * which then loses the reason. */
+static void refuse_messages(void)
+{
+    char byte;
+
+    shutdown(gate, SHUT_RD);
+    while (recv(gate, &byte, 1, MSG_DONTWAIT) > 0)
+        ;
+}
+
 void gate_fail(const char *format, ...)
 {
     char text[1024] = "failed ";
     va_list arguments;
+
+    refuse_messages();
 
     va_start(arguments, format);
     vsnprintf(text + 7, sizeof text - 8, format, arguments);

@@ -1,10 +1,10 @@
-/* The second copy of sys.path[0], which CPython 3.12.1 and later keep in its configuration
- * for subinterpreters and for the hint that a script shadows a module of the
- * standard library.
+/* The second copy of sys.path[0], which CPython keeps from 3.12.1 on for its
+ * subinterpreters, and 3.13 also for the hint that a script shadows a module of
+ * the standard library.
  *
  * There is no call that sets it, and its place is nobody's business but
  * CPython's. But its value is known, as it comes from the sentinel's path: so it
- * is searched for in the interpreter's state before parking, and replaced on
+ * is searched for around the interpreter's state before parking, and replaced on
  * waking if it was found exactly once.
  */
 #include "park.h"
@@ -14,10 +14,7 @@
 #include <string.h>
 #include <wchar.h>
 
-enum {
-    STATE_SIZE = 1 << 20, /* at least that of an interpreter's state */
-    RANGES = 4096,
-};
+enum { RANGES = 4096 };
 
 struct range {
     uintptr_t start, end;
@@ -40,28 +37,31 @@ static size_t readable_memory(struct range *ranges, size_t room)
     return count;
 }
 
-/* The end of the readable memory that holds an address, or 0. */
-static uintptr_t end_of(const struct range *ranges, size_t count, uintptr_t address)
+/* The range that holds an address, or NULL. */
+static const struct range *range_of(const struct range *ranges, size_t count, uintptr_t address)
 {
     for (size_t i = 0; i < count; i++)
         if (address >= ranges[i].start && address < ranges[i].end)
-            return ranges[i].end;
-    return 0;
+            return &ranges[i];
+    return NULL;
 }
 
 static void search(const wchar_t *value, size_t length, const struct range *ranges, size_t count)
 {
-    wchar_t **word = py.PyInterpreterState_Head();
-    uintptr_t end = end_of(ranges, count, (uintptr_t)word);
+    const struct range *state =
+        range_of(ranges, count, (uintptr_t)py.PyInterpreterState_Head());
     int found = 0;
 
-    for (int i = 0; i < (int)(STATE_SIZE / sizeof *word) && (uintptr_t)(word + 1) <= end; i++) {
-        uintptr_t target = (uintptr_t)*word++;
-        uintptr_t target_end = target % sizeof(wchar_t) ? 0 : end_of(ranges, count, target);
+    if (state == NULL)
+        return;
+    for (wchar_t **word = (wchar_t **)state->start; word < (wchar_t **)state->end; word++) {
+        uintptr_t target = (uintptr_t)*word;
+        const struct range *range =
+            target == 0 || target % sizeof(wchar_t) ? NULL : range_of(ranges, count, target);
 
-        if (target_end != 0 && (target_end - target) / sizeof(wchar_t) >= length &&
+        if (range != NULL && (range->end - target) / sizeof(wchar_t) >= length &&
             wmemcmp((wchar_t *)target, value, length) == 0) {
-            place = word - 1;
+            place = word;
             found++;
         }
     }
