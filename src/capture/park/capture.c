@@ -172,6 +172,8 @@ static void report(PyObject *inside)
 
     if (reason != PY_NONE)
         refuse_object(reason);
+    if (py.PyInterpreterState_Next(py.PyInterpreterState_Head()) != NULL)
+        refuse("a subinterpreter is alive");
     gate_say("imported\n", -1);
     file = call(inside, "report", NULL);
     if (!python_is(file, py.PyLong_Type))

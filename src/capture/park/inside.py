@@ -201,6 +201,8 @@ def refusal():
         return "os.environ has been replaced"
     if type(sys.argv) is not list or type(sys.path) is not list:
         return "sys.argv or sys.path has been replaced"
+    if sys.gettrace() or sys.getprofile():
+        return "a trace or profile function is set"
     time.sleep(0.01)  # a thread is counted when it first runs
     if _thread._count() or len(sys._current_frames()) > 1:
         return "a Python thread without a name is running"
@@ -326,9 +328,6 @@ def tidy():
     for path in state["path0"], posix.getcwd():
         if path not in sys.path:
             sys.path_importer_cache.pop(path, None)
-    main = sys.modules["__main__"].__dict__
-    main.clear()
-    main.update(main_names)
     linecache = sys.modules.get("linecache")
     if linecache:
         linecache.cache.pop("<string>", None)
@@ -432,7 +431,7 @@ def settle():
     hook_lists = []
     # A rehearsal: caches that this fills need not be written to on waking.
     wake([0, 1, 2], [], [], False)
-    renew()
+    renew(rehearsal=True)
     hook_lists = fork_hooks()
     sys.argv.clear()
     getattr(sys, "orig_argv", []).clear()
@@ -512,7 +511,7 @@ def connect(fd):
     stream.mode = "w" if fd else "r"
 
 
-def renew():
+def renew(rehearsal=False):
     """What must differ from run to run, and what remembers a process. The
     hooks for forks have just run; they also seeded the `random` module."""
     for hooks, every in hook_lists:
@@ -549,6 +548,6 @@ def renew():
     if module and posix.getpid() == parked_as:  # another one makes OpenSSL seed itself
         module.RAND_add(posix.urandom(32), 32.0)
     module = get("snapshot_restore_py")
-    if module:
+    if module and not rehearsal:
         for function, arguments, keywords in module.get_after_restore():
             function(*arguments, **keywords)
