@@ -203,7 +203,8 @@ fn restore<E: Send>(
                 drop(fresh.theirs);
                 // CRIU has let go of the process, so from here on nothing but the program
                 // itself can fail.
-                send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL)?;
+                // Where it has given up meanwhile, its last message says why.
+                let _ = send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL);
                 wait_for_start(&fresh.socket)?;
                 return Ok(Pid::from_raw(pid.cast_signed()));
             }

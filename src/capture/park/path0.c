@@ -21,6 +21,7 @@ struct range {
 };
 
 static wchar_t **place;
+static size_t room; /* of the string there, in characters with the last zero */
 
 static size_t readable_memory(struct range *ranges, size_t room)
 {
@@ -67,6 +68,7 @@ static void search(const wchar_t *value, size_t length, const struct range *rang
     }
     if (found != 1)
         place = NULL;
+    room = length;
 }
 
 void path0_find(const char *sentinel)
@@ -87,11 +89,19 @@ void path0_find(const char *sentinel)
     free(ranges);
 }
 
+/* Is memory from PyMem_RawMalloc the C library's own, whoever frees it? Not in
+ * the development mode, where CPython 3.12 and 3.13 free this string differently. */
+static bool allocator_is_plain(void)
+{
+    const char *choice = getenv("PYTHONMALLOC");
+
+    return !image.full_end && (choice == NULL || choice[0] == '\0');
+}
+
 void path0_replace(PyObject *path0)
 {
     wchar_t wide[PATH_MAX];
     Py_ssize_t length;
-    wchar_t *copy;
 
     if (place == NULL || path0 == NULL)
         return;
@@ -101,7 +111,8 @@ void path0_replace(PyObject *path0)
         return;
     }
     wide[length] = L'\0';
-    copy = py.PyMem_RawMalloc((size_t)(length + 1) * sizeof(wchar_t));
-    if (copy != NULL)
-        *place = wmemcpy(copy, wide, (size_t)length + 1);
+    if ((size_t)length < room)
+        wmemcpy(*place, wide, (size_t)length + 1);
+    else if (allocator_is_plain())
+        *place = wcsdup(wide);
 }

@@ -120,7 +120,6 @@ enum {
     F(void, PyObject_CallFinalizer, (PyObject *)) \
     F(PyObject *, PyObject_CallMethod, (PyObject *, const char *, const char *, ...)) \
     F(PyObject *, PyObject_CallObject, (PyObject *, PyObject *)) \
-    F(void *, PyMem_RawMalloc, (size_t)) \
     F(void *, PyObject_Malloc, (size_t)) \
     F(PyObject *, PyObject_GetAttrString, (PyObject *, const char *)) \
     F(int, PyObject_HasAttrString, (PyObject *, const char *)) \
