@@ -145,16 +145,14 @@ impl Terminal {
     }
 
     fn resize(&self, rows: u16, columns: u16) {
-        let (rows, columns) = (rows.to_string(), columns.to_string());
-        let status = Command::new("stty")
-            .args([
-                "-F".as_ref(),
-                self.slave.as_os_str(),
-                "rows".as_ref(),
-                rows.as_ref(),
-                "cols".as_ref(),
-                columns.as_ref(),
-            ])
+        // In one step: stty changes rows and columns one after the other.
+        let resize = "import fcntl, struct, sys, termios\n\
+                      size = struct.pack('HHHH', int(sys.argv[2]), int(sys.argv[3]), 0, 0)\n\
+                      fcntl.ioctl(open(sys.argv[1]), termios.TIOCSWINSZ, size)";
+        let status = Command::new("python3")
+            .args(["-c", resize])
+            .arg(&self.slave)
+            .args([rows.to_string(), columns.to_string()])
             .status();
         assert!(status.unwrap().success());
     }
