@@ -7,8 +7,8 @@
 use std::ffi::{CStr, OsStr, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitStatus};
 
 /// Points standard output and standard error at `/dev/null` until it is dropped.
 #[derive(Debug)]
@@ -191,6 +191,18 @@ pub fn send_signal(process: libc::pid_t, signal: c_int) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Has the program start as the leader of a new session, without a terminal.
+pub fn in_own_session(command: &mut Command) {
+    // SAFETY: between fork and exec, the closure makes one system call that takes no lock
+    // and touches no memory but `errno`.
+    unsafe {
+        command.pre_exec(|| match libc::setsid() {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
 }
 
 /// Forks, into new namespaces where flags (`CLONE_NEW…`) ask for that. Returns the child's

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{IMAGE, Lab, Output, eventually, ground, labs, processes_of, pyimg, run, run_while};
 use nix::sys::signal::{Signal, kill};
@@ -480,5 +481,35 @@ fn an_image_does_not_depend_on_where_it_was_built() {
         output,
         Output { stderr: Vec::new(), ..run(lab.plain().args(["-c", program]).current_dir(&here)) }
     );
+    assert_eq!(lab.uses(), 1);
+}
+
+/// A shell that was started from outside of its container has no session leader there.
+#[test]
+fn a_session_that_began_outside_of_the_pid_namespace() {
+    if !common::criu() || !common::root() {
+        return;
+    }
+    let lab = empty();
+    let inside = |command: &Command| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc", "sh", "-c", "\"$@\"; exit $?", "sh"]);
+        unshare.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => unshare.env(name, value),
+                None => unshare.env_remove(name),
+            };
+        }
+        unshare
+    };
+    let mut build = pyimg(&lab.store);
+    build.args(["build", "import json", "--name", IMAGE, "--python"]).arg(&lab.python.path);
+    run(&mut inside(&build)).success();
+    let ids = "import os, json; print(os.getsid(0), os.getpgrp())";
+    let plain = run(&mut inside(lab.plain().args(["-c", ids])));
+    assert_eq!(plain.stdout_text(), "0 0\n");
+    let from_image = run(&mut inside(lab.pyrun().args(["-c", ids])));
+    assert_eq!(from_image.stdout_text(), "0 0\n", "{}", from_image.stderr_text());
     assert_eq!(lab.uses(), 1);
 }

@@ -17,6 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::personality::{self, Persona};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::getsid;
 
 use crate::criu::RuntimeDir;
 use crate::key::recipe::Recipe;
@@ -87,7 +88,13 @@ impl Interpreter {
             format!("{},{},{SENTINEL}", theirs.as_raw_fd(), inside.as_raw_fd()).into();
         let before = personality::get()?;
         personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
-        let child = Command::new(spawn.executable)
+        let mut command = Command::new(spawn.executable);
+        // CRIU dumps no member of a session whose leader it cannot see, as where a shell in
+        // a container was started from outside.
+        if getsid(None)?.as_raw() == 0 {
+            crate::sys::in_own_session(&mut command);
+        }
+        let child = command
             .args(spawn.flags)
             .arg(SENTINEL)
             .env("LD_PRELOAD", preload)

@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 use super::request::{Request, Waking};
 use crate::criu::{self, Criu, Restore, RuntimeDir};
 use crate::image::mapping::{PackFile, name_packs};
-use crate::image::pids::Renumbering;
+use crate::image::pids::{Job, Renumbering};
 use crate::manifest::Process;
 
 /// How often other pids are tried when one is taken.
@@ -232,7 +232,7 @@ impl Fresh {
         let (socket, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(Self { renumbering: Renumbering::new(&threads, &fresh), socket, theirs })
+        Ok(Self { renumbering: Renumbering::new(&threads, &fresh, Job::own()), socket, theirs })
     }
 }
 

@@ -3,17 +3,39 @@
 //! CRIU gives a process the pids that its images say. An image that is to run many
 //! times at once, or while something else has taken the pid it was dumped with, gets
 //! fresh ones: the process tree is rewritten, and images that carry a pid in their
-//! name are found under new names.
+//! name are found under new names. Its session and process group are those of whoever
+//! restores it, as for a process that a shell has just started.
 
 use std::collections::BTreeMap;
+
+use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::image::file::{Image, Malformed};
 use crate::image::message::Pstree;
 
-/// Old thread ids and the new ones that replace them.
+/// The session and the process group that a process belongs to. 0 stands for one whose
+/// leader is outside of the pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    /// The session.
+    pub session: u32,
+    /// The process group.
+    pub group: u32,
+}
+
+impl Job {
+    /// That of this process.
+    pub fn own() -> Self {
+        let number = |pid: Pid| pid.as_raw().unsigned_abs();
+        Self { session: number(getsid(None).unwrap_or(Pid::from_raw(0))), group: number(getpgrp()) }
+    }
+}
+
+/// Old thread ids and the new ones that replace them, and the new process's job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renumbering {
     pairs: BTreeMap<u32, u32>,
+    job: Job,
 }
 
 impl Renumbering {
@@ -21,9 +43,9 @@ impl Renumbering {
     ///
     /// # Panics
     /// When there are not as many new ids as threads.
-    pub fn new(threads: &[u32], fresh: &[u32]) -> Self {
+    pub fn new(threads: &[u32], fresh: &[u32], job: Job) -> Self {
         assert_eq!(threads.len(), fresh.len(), "one new id for each thread");
-        Self { pairs: threads.iter().copied().zip(fresh.iter().copied()).collect() }
+        Self { pairs: threads.iter().copied().zip(fresh.iter().copied()).collect(), job }
     }
 
     /// The new id of a thread.
@@ -42,18 +64,12 @@ impl Renumbering {
                 .ok_or_else(|| Malformed::new(format!("thread {old} is not known to the image")))
         };
         for process in &mut image.entries {
-            let old = process.pid();
-            process.set_pid(new(old)?);
+            process.set_pid(new(process.pid())?);
             for thread in &mut process.threads {
                 *thread = new(*thread)?;
             }
-            // A group or session that the process leads is named after it.
-            if process.pgid() == old {
-                process.set_pgid(new(old)?);
-            }
-            if process.sid() == old {
-                process.set_sid(new(old)?);
-            }
+            process.set_sid(self.job.session);
+            process.set_pgid(self.job.group);
         }
         Ok(image.to_bytes())
     }
@@ -88,10 +104,11 @@ mod tests {
         process.threads = vec![100, 101];
         let bytes = Image { magic: 5, entries: vec![process] }.to_bytes();
 
-        let renumbering = Renumbering::new(&[100, 101], &[2000, 2001]);
+        let renumbering =
+            Renumbering::new(&[100, 101], &[2000, 2001], Job { session: 9, group: 12 });
         let image: Image<Pstree> = Image::parse(&renumbering.pstree(&bytes).unwrap()).unwrap();
         let process = image.single().unwrap();
-        assert_eq!((process.pid(), process.pgid(), process.sid()), (2000, 2000, 7));
+        assert_eq!((process.pid(), process.pgid(), process.sid()), (2000, 12, 9));
         assert_eq!(process.threads, [2000, 2001]);
 
         assert_eq!(renumbering.file_name("core-101.img"), "core-2001.img");
@@ -110,7 +127,8 @@ mod tests {
         process.set_sid(1);
         process.threads = vec![1, 2];
         let bytes = Image { magic: 5, entries: vec![process] }.to_bytes();
-        let error = Renumbering::new(&[1], &[9]).pstree(&bytes).unwrap_err();
+        let error =
+            Renumbering::new(&[1], &[9], Job { session: 1, group: 1 }).pstree(&bytes).unwrap_err();
         assert_eq!(error.what, "thread 2 is not known to the image");
     }
 }
