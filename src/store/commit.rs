@@ -19,7 +19,7 @@ use super::lock::Lock;
 use super::manifest::{Extent, FileInfo, Manifest, Source};
 use super::pack::{PackFile, PackInfo, modified_ns};
 use super::record::{Image, ImageRecord, check_name};
-use super::{Store, access, durable, index, remove};
+use super::{Store, access, durable, fault, index, remove};
 use crate::error::{Error, Result};
 
 /// An image whose pages are stored: now its files, then [`Sealed::commit`].
@@ -170,6 +170,7 @@ impl<'s> Sealed<'s> {
         let (layout, built) = (&self.store.layout, self.dir.path().join("image"));
         if let Some((info, path)) = self.pages.new.take() {
             let modified_ns = self.put_pack(&info, &path)?;
+            fault::point("build-pack-put");
             let own = self.pages.packs.iter_mut().filter(|pack| pack.id == info.id);
             own.for_each(|pack| pack.modified_ns = modified_ns);
         }
@@ -186,6 +187,7 @@ impl<'s> Sealed<'s> {
         durable::sync_tree(&built, self.expected)?;
         *put = Some(id);
         durable::put(&built, &layout.images(), &layout.image(&id))?;
+        fault::point("build-image-put");
         let image = Image {
             id,
             created_ns,
@@ -209,6 +211,7 @@ impl<'s> Sealed<'s> {
             rows.insert(&image, &manifest.packs)?;
             rows.delete_unused_packs()
         })?;
+        fault::point("build-committed");
         Ok((image, none_replaced))
     }
 }

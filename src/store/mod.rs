@@ -20,6 +20,7 @@ mod commit;
 mod dedup;
 mod durable;
 mod failure;
+mod fault;
 mod ids;
 mod images;
 mod index;
@@ -37,6 +38,7 @@ mod remove;
 mod tests;
 
 pub use commit::Sealed;
+pub use fault::POINTS as FAULT_POINTS;
 pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
 pub use index::FORMAT;
 pub use ingest::Ingest;
