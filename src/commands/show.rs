@@ -164,7 +164,13 @@ fn text(image: &Image, details: &Details) -> String {
     );
     facts(&[
         ("name", view.name.clone()),
-        ("recipe", view.recipe.clone()),
+        (
+            "recipe",
+            details.grown_from.as_ref().map_or_else(
+                || view.recipe.clone(),
+                |parent| format!("{}\ngrown from {parent:?}", view.recipe),
+            ),
+        ),
         (
             "usable",
             details.obstacle.as_ref().map_or_else(|| "yes".into(), |why| format!("no: {why}")),

@@ -175,7 +175,7 @@ impl Flags {
     /// When this is no such text, as in an index that was tampered with.
     pub fn of_text(text: &str) -> Result<Self> {
         let mut arguments: Vec<OsString> = Vec::new();
-        let mut argument = None;
+        let mut argument: Option<String> = None;
         let mut characters = text.chars();
         while let Some(c) = characters.next() {
             match c {
