@@ -109,7 +109,8 @@ impl Dumped {
             process,
             modules: self.report.origins,
             search_path: self.report.sys_path,
-            import_ns: self.report.import_ns + inherited.map_or(0, |parent| parent.manifest.import_ns),
+            import_ns: self.report.import_ns
+                + inherited.map_or(0, |parent| parent.manifest.import_ns),
             memory: summary.into(),
         };
         let record = ImageRecord {

@@ -103,11 +103,8 @@ impl Parent {
         let request = request(executable, flags, recipe)
             .map_err(|error| Error::failed("cannot describe this process").because(error))?;
         let packs: Vec<PackFile> = self.packs.iter().map(|pack| pack.named.clone()).collect();
-        let parked = Parked {
-            images: &self.images,
-            process: &self.manifest.content.process,
-            packs: &packs,
-        };
+        let parked =
+            Parked { images: &self.images, process: &self.manifest.content.process, packs: &packs };
         let nothing_to_check = || Ok::<(), std::convert::Infallible>(());
         let restored = wake_to_grow(criu, &parked, &request, nothing_to_check);
         let restored = restored.map_err(|error| match error {

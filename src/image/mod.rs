@@ -26,9 +26,9 @@ pub mod hazards;
 pub mod mapping;
 pub mod pids;
 pub mod portable;
-pub mod unmapping;
 #[cfg(test)]
 mod testing;
+pub mod unmapping;
 
 /// Bytes in a page of memory. The only page size of x86-64 processes that CRIU dumps.
 pub const PAGE_SIZE: u64 = 4096;

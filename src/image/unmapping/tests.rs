@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::image::mapping::{
-    PackFile, PageSink, Place, Placed, Surroundings, Summary, name_packs, rewrite,
+    PackFile, PageSink, Place, Placed, Summary, Surroundings, name_packs, rewrite,
 };
 use crate::image::testing::{Region, images};
 
