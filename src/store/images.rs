@@ -9,9 +9,11 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::failure::sql;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
+use super::manifest::Extent;
 use super::pack::PackInfo;
 use super::pages::PAGE;
 use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord};
+use super::slots::Slots;
 use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
@@ -103,9 +105,9 @@ impl Images<'_> {
         Ok(self.rows(&query, &[id.as_bytes()], pack)?.pop())
     }
 
-    /// Adds an image that uses these packs, which lie in the store. Its name and
-    /// key must be free.
-    pub fn insert(&self, image: &Image, packs: &[PackInfo]) -> Result<()> {
+    /// Adds an image that uses these extents of these packs, which lie in the store.
+    /// Its name and key must be free.
+    pub fn insert(&self, image: &Image, packs: &[PackInfo], extents: &[Extent]) -> Result<()> {
         let record = &image.record;
         let insert = || {
             let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 20].join(", "));
@@ -135,16 +137,16 @@ impl Images<'_> {
                 ],
             )?;
             let number = self.index.last_insert_rowid();
-            for pack in packs {
+            for (at, pack) in packs.iter().enumerate() {
                 self.index.execute(
                     "INSERT OR IGNORE INTO packs (id, pages, bytes, modified_ns) \
                      VALUES (?, ?, ?, ?)",
                     params![pack.id.as_bytes(), pack.pages, pack.bytes, pack.modified_ns],
                 )?;
                 self.index.execute(
-                    "INSERT OR IGNORE INTO image_packs (image, pack) \
-                     SELECT ?, number FROM packs WHERE id = ?",
-                    params![number, pack.id.as_bytes()],
+                    "INSERT OR IGNORE INTO image_packs (image, pack, pages) \
+                     SELECT ?, number, ? FROM packs WHERE id = ?",
+                    params![number, Slots::of(extents, at).len(), pack.id.as_bytes()],
                 )?;
             }
             Ok(())

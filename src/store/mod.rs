@@ -34,6 +34,7 @@ mod pages;
 mod reader;
 mod record;
 mod remove;
+mod slots;
 #[cfg(test)]
 mod tests;
 
