@@ -53,6 +53,11 @@ impl Images<'_> {
         self.select("", &[])
     }
 
+    /// The ids of all images.
+    pub fn ids(&self) -> Result<Vec<ImageId>> {
+        self.rows("SELECT id FROM images", &[], |row| Ok(ImageId::new(row.get(0)?)))
+    }
+
     /// The image with this key.
     pub fn by_key(&self, key: &ImageKey) -> Result<Option<Image>> {
         Ok(self.select("WHERE key = ?", &[key.as_bytes()])?.pop())
@@ -103,6 +108,51 @@ impl Images<'_> {
     pub fn pack(&self, id: &PackId) -> Result<Option<PackInfo>> {
         let query = format!("SELECT {PACK} FROM packs WHERE id = ?");
         Ok(self.rows(&query, &[id.as_bytes()], pack)?.pop())
+    }
+
+    /// The images that use a pack, the oldest first.
+    pub fn users(&self, pack: &PackId) -> Result<Vec<ImageId>> {
+        let query = "SELECT images.id FROM packs \
+             JOIN image_packs ON image_packs.pack = packs.number \
+             JOIN images ON images.number = image_packs.image \
+             WHERE packs.id = ? ORDER BY images.number";
+        self.rows(query, &[pack.as_bytes()], |row| Ok(ImageId::new(row.get(0)?)))
+    }
+
+    /// Which image uses which pack, and how many of its pages: none if that is not known.
+    pub fn uses_of_packs(&self) -> Result<Vec<(ImageId, PackId, Option<u64>)>> {
+        let query = "SELECT images.id, packs.id, image_packs.pages FROM image_packs \
+             JOIN packs ON packs.number = image_packs.pack \
+             JOIN images ON images.number = image_packs.image";
+        self.rows(query, &[], |row| {
+            Ok((ImageId::new(row.get(0)?), PackId::new(row.get(1)?), row.get(2)?))
+        })
+    }
+
+    /// What the store takes up as far as the index knows, in bytes: a little more than
+    /// it takes on disk, since packs have holes.
+    pub fn bytes(&self) -> Result<u64> {
+        let query = "SELECT (SELECT coalesce(sum(bytes), 0) FROM packs) \
+             + (SELECT coalesce(sum(file_bytes), 0) FROM images)";
+        self.index.query_row(query, (), |row| row.get(0)).map_err(sql(self.root))
+    }
+
+    /// The last automatic gc that was in vain: when it ended, and what the store took up.
+    pub fn vain_gc(&self) -> Result<Option<(i64, u64)>> {
+        let query = "SELECT ended_ns, bytes FROM vain_gc";
+        Ok(self.rows(query, &[], |row| Ok((row.get(0)?, row.get(1)?)))?.pop())
+    }
+
+    /// Remembers an automatic gc that was in vain, or that the last one was not.
+    pub fn set_vain_gc(&self, vain: Option<(i64, u64)>) -> Result<()> {
+        let set = match vain {
+            Some((ended_ns, bytes)) => self.index.execute(
+                "INSERT OR REPLACE INTO vain_gc VALUES (1, ?, ?)",
+                params![ended_ns, bytes],
+            ),
+            None => self.index.execute("DELETE FROM vain_gc", ()),
+        };
+        set.map(drop).map_err(sql(self.root))
     }
 
     /// Adds an image that uses these extents of these packs, which lie in the store.
