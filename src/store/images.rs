@@ -105,6 +105,15 @@ impl Images<'_> {
         Ok(self.rows(&query, &[id.as_bytes()], pack)?.pop())
     }
 
+    /// Which image uses which pack, and how many of its pages, where that is known.
+    pub fn links(&self) -> Result<Vec<(ImageId, PackId, Option<u64>)>> {
+        let query = "SELECT images.id, packs.id, image_packs.pages FROM image_packs \
+             JOIN images ON images.number = image JOIN packs ON packs.number = pack";
+        self.rows(query, &[], |row| {
+            Ok((ImageId::new(row.get(0)?), PackId::new(row.get(1)?), row.get(2)?))
+        })
+    }
+
     /// Adds an image that uses these extents of these packs, which lie in the store.
     /// Its name and key must be free.
     pub fn insert(&self, image: &Image, packs: &[PackInfo], extents: &[Extent]) -> Result<()> {
