@@ -121,7 +121,8 @@ fn say(report: &Report, printer: &Printer) -> Result<()> {
     for path in &report.leftovers {
         printer.data(&format!("leftover {}", path.display()))?;
     }
-    let (images, packs) = (human::count(report.images, "image"), human::count(report.packs, "pack"));
+    let (images, packs) =
+        (human::count(report.images, "image"), human::count(report.packs, "pack"));
     let mut checked = format!("checked {images} and {packs}");
     if report.read_bytes > 0 {
         checked += &format!(", {} read", human::size(report.read_bytes));

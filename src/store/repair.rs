@@ -252,7 +252,8 @@ impl Mender<'_> {
             self.did(Done::IndexRebuilt, &layout.index(), said);
             // Those whose manifest is damaged only the old index can name.
             let named = salvaged.images.into_iter().filter(|old| {
-                !bad.images.contains_key(&old.id) && !kept.iter().any(|image| image.id == old.id)
+                !bad.images.contains_key(&old.id)
+                    && !kept.iter().any(|image| image.id == old.id)
                     && bad.directories.contains_key(&old.id)
             });
             let lost = named.map(|old| Lost { name: old.name, recipe: old.recipe });

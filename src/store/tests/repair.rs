@@ -82,8 +82,7 @@ fn every_damage_is_mended_and_what_was_good_stays() {
         assert!(repaired.lost.iter().all(|lost| lost.recipe == "import this"));
         // Nothing was deleted.
         assert!(walkdir::WalkDir::new(&lab.path).into_iter().count() >= before, "{what}");
-        let left: Vec<_> =
-            NAMES.into_iter().filter(|name| !losses(what).contains(name)).collect();
+        let left: Vec<_> = NAMES.into_iter().filter(|name| !losses(what).contains(name)).collect();
         assert_holds(&lab, &left);
         let again = mend(&lab, Depth::Data);
         assert_eq!(again.actions, [], "{what}");
@@ -121,8 +120,7 @@ fn the_quarantine_says_why() {
         vec![image.clone(), format!("{image}.reason"), pack.into(), format!("{pack}.reason")];
     names.sort();
     assert_eq!(quarantined(&lab), names);
-    let reason =
-        |name: &str| fs::read_to_string(lab.path.join("quarantine").join(name)).unwrap();
+    let reason = |name: &str| fs::read_to_string(lab.path.join("quarantine").join(name)).unwrap();
     assert_eq!(
         reason(&format!("{pack}.reason")),
         format!(
@@ -190,11 +188,14 @@ fn of_two_builds_the_newest_is_listed() {
     let dir = lab.file(2, "");
     let copy = |from: &Path, to: &Path| {
         fs::create_dir(to).unwrap();
-        files_in(from).iter().for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
+        files_in(from)
+            .iter()
+            .for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
         fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     };
     copy(&dir, &old);
-    let packs: Vec<_> = lab.packs[2].iter().map(|pack| (pack.clone(), fs::read(pack).unwrap())).collect();
+    let packs: Vec<_> =
+        lab.packs[2].iter().map(|pack| (pack.clone(), fs::read(pack).unwrap())).collect();
     let store = Store::open(&lab.path).unwrap();
     let again = build(&store, record("three"), &pages(600..=630)).unwrap();
     drop(store);

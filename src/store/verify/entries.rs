@@ -62,9 +62,8 @@ impl Rules {
     }
 
     fn judge(&self, path: &Path, found: Metadata, wanted: Type) -> Found {
-        let bad = |kind, detail: String| {
-            Found::Bad(Problem::new(kind, path, Remedy::SetAside, detail))
-        };
+        let bad =
+            |kind, detail: String| Found::Bad(Problem::new(kind, path, Remedy::SetAside, detail));
         let right = match wanted {
             Type::File => found.is_file(),
             Type::Directory => found.is_dir(),
