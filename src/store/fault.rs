@@ -19,6 +19,10 @@ pub const POINTS: &[&str] = &[
     "repair-index-built",
     "repair-index-put",
     "repair-unlisted",
+    "gc-index-changed",
+    "gc-swept",
+    "gc-pack-copied",
+    "gc-pack-replaced",
 ];
 
 /// A place of this name.

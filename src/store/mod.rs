@@ -11,7 +11,8 @@
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
-//! - to check and to mend: [`verify`], [`repair`].
+//! - to check and to mend: [`verify`], [`repair`];
+//! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
 //! for syncing only, by a build, and none outlives its call.
@@ -22,6 +23,7 @@ mod dedup;
 mod durable;
 mod failure;
 mod fault;
+pub mod gc;
 mod ids;
 mod images;
 mod index;
@@ -36,6 +38,7 @@ mod reader;
 mod record;
 mod remove;
 mod repair;
+mod repack;
 mod slots;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 mod access;
 mod disks;
+mod gc;
 mod images;
 mod pages;
 mod repair;

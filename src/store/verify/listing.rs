@@ -41,7 +41,7 @@ impl Listing {
     pub fn of_index(index: &Connection, root: &Path) -> Result<Self> {
         let rows = Images { index, root };
         let mut links: HashMap<ImageId, Links> = HashMap::new();
-        for (image, pack, pages) in rows.links()? {
+        for (image, pack, pages) in rows.uses_of_packs()? {
             links.entry(image).or_default().insert(pack, pages);
         }
         let packs = rows.packs()?.into_iter().map(|pack| (pack.id, pack)).collect();
