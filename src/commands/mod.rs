@@ -10,6 +10,7 @@ mod doctor;
 mod gc;
 mod ls;
 mod man;
+mod origin;
 mod pin;
 mod rm;
 mod show;
