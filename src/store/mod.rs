@@ -10,7 +10,9 @@
 //!   run of pages, [`Ingest::seal`], [`Sealed::add_file`], [`Sealed::commit`];
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
-//! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`].
+//! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
+//! - to check and to mend: [`verify`], [`repair`];
+//! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
 //! for syncing only, by a build, and none outlives its call.
@@ -21,6 +23,7 @@ mod dedup;
 mod durable;
 mod failure;
 mod fault;
+pub mod gc;
 mod ids;
 mod images;
 mod index;
@@ -34,8 +37,12 @@ mod pages;
 mod reader;
 mod record;
 mod remove;
+mod repack;
+mod repair;
+mod slots;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use commit::Sealed;
 pub use fault::POINTS as FAULT_POINTS;
@@ -51,3 +58,5 @@ pub use pages::PAGE;
 pub use reader::{Reader, RunStore};
 pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, check_name};
 pub use remove::Freed;
+pub use repair::{Action, Done, Lost, Repaired, repair};
+pub use verify::{Depth, Finding, FindingKind, Report, Watch, verify};

@@ -6,8 +6,11 @@
 mod access;
 mod disks;
 mod formats;
+mod gc;
 mod images;
 mod pages;
+mod repair;
+mod verify;
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a person sees: text, tables, a spinner.
+//! What a person sees: text, tables, a spinner, a bar.
 //!
 //! Commands decide what is to be said; here is decided how and where. Data goes to
 //! standard output, everything else to standard error. Nothing here knows what an image
@@ -10,4 +10,4 @@ mod progress;
 pub mod tables;
 
 pub use printer::{Printer, reader_is_gone};
-pub use progress::Progress;
+pub use progress::{Bar, Progress};
