@@ -83,11 +83,15 @@ impl Store {
     }
 }
 
+/// Makes the store's directory, and those above it that are missing, durably: what is
+/// stored is no more durable than the path that leads to it.
 fn create_dir(dir: &Path) -> Result<()> {
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).doing("create", parent)?;
     }
-    access::private_dir(dir)
+    access::private_dir(dir)?;
+    missing.into_iter().try_for_each(durable::sync_name)
 }
 
 /// Makes what is missing of a store, or migrates it, alone.
@@ -98,6 +102,8 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     }
     let _lock = lock::alter(layout, lock::PATIENCE)?;
     access::make_private(dir).doing("change the mode of", dir)?;
+    // Whoever made the directory may have been killed before this.
+    durable::sync_name(dir)?;
     for inner in [layout.packs(), layout.images(), layout.temporary()] {
         access::private_dir(&inner)?;
     }

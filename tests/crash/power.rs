@@ -1,0 +1,126 @@
+//! The power fails.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::model::{Disk, Survivors};
+use crate::recorder::Record;
+use crate::steps::{self, Expected, STEPS, Step};
+use crate::tree::Tree;
+use crate::{in_parallel, scratch, store_in};
+
+/// A step as it was once done, without any fault.
+pub struct Done {
+    pub step: &'static Step,
+    pub tree_before: Tree,
+    pub before: Expected,
+    pub after: Expected,
+    pub records: Vec<Record>,
+    pub tree_after: Tree,
+}
+
+/// All steps, done one after the other.
+pub fn history() -> &'static [Done] {
+    static HISTORY: OnceLock<Vec<Done>> = OnceLock::new();
+    HISTORY.get_or_init(|| {
+        let directory = scratch();
+        let mut expected = None;
+        let one = |step: &'static Step| {
+            if let Some(before) = step.before {
+                before(&store_in(directory.path()), &mut expected);
+            }
+            let tree_before = Tree::read(directory.path());
+            let before = expected.clone();
+            let ended = steps::run(step, directory.path(), None);
+            assert_eq!(ended.code, 0, "{}: {}", step.name, ended.text);
+            (step.effect)(&mut expected);
+            steps::check(&store_in(directory.path()), &[&expected]).unwrap();
+            let tree_after = Tree::read(directory.path());
+            let (after, records) = (expected.clone(), ended.records);
+            Done { step, tree_before, before, after, records, tree_after }
+        };
+        STEPS.iter().map(one).collect()
+    })
+}
+
+/// The recorder must see everything, or the other tests would show nothing.
+#[test]
+fn what_was_recorded_is_what_there_is() {
+    for done in history() {
+        let mut disk = Disk::new(&done.tree_before);
+        assert_eq!(disk.present(), done.tree_before);
+        for record in &done.records {
+            disk.follow(record);
+        }
+        let differences = disk.present().differences(&done.tree_after);
+        assert!(differences.is_empty(), "{}: {differences:#?}", done.step.name);
+    }
+}
+
+/// A state of the disk after a power cut, with what may be there.
+struct Cut {
+    tree: Tree,
+    /// Which step, after how many of its operations, and what survived.
+    moment: (&'static Step, usize, Survivors),
+    allowed: Vec<&'static Expected>,
+    after: &'static Expected,
+}
+
+#[test]
+fn a_power_cut_after_any_operation() {
+    let seed = seed();
+    println!("PYIMG_CRASH_SEED={seed}");
+    let mut disk = Disk::new(&history()[0].tree_before);
+    let mut cuts = Vec::new();
+    for done in history() {
+        if done.step.before.is_some() {
+            disk = Disk::new(&done.tree_before);
+        }
+        let mut seen = HashSet::new();
+        for (number, record) in done.records.iter().enumerate() {
+            let last = number + 1 == done.records.len();
+            if !disk.follow(record) && !last {
+                continue;
+            }
+            // Once the command is done, so is what it was for.
+            let allowed = match last {
+                true => vec![&done.after],
+                false => vec![&done.before, &done.after],
+            };
+            for survivors in Survivors::all(seed, 4) {
+                let tree = disk.after_power_cut(survivors);
+                if seen.insert((last, tree.essence())) {
+                    let moment = (done.step, number + 1, survivors);
+                    cuts.push(Cut { tree, moment, allowed: allowed.clone(), after: &done.after });
+                }
+            }
+        }
+    }
+    println!("{} states", cuts.len());
+    let wrong = AtomicUsize::new(0);
+    in_parallel(&cuts, |cut| {
+        if let Err(error) = check(cut) {
+            let (step, number, survivors) = &cut.moment;
+            println!("{}, operation {number}, {survivors:?}: {error}", step.name);
+            wrong.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert_eq!(wrong.into_inner(), 0, "states of {} are wrong", cuts.len());
+}
+
+fn check(cut: &Cut) -> Result<(), String> {
+    let directory = scratch();
+    cut.tree.write(directory.path());
+    let store = store_in(directory.path());
+    steps::check(&store, &cut.allowed)?;
+    steps::do_again(&store, cut.moment.0, cut.after)?;
+    fs::remove_dir_all(directory.path()).map_err(|error| error.to_string())
+}
+
+/// Another one each time, unless it is given, to repeat what has failed.
+fn seed() -> u64 {
+    let given = std::env::var("PYIMG_CRASH_SEED").ok();
+    given.map_or_else(|| std::process::id().into(), |seed| seed.parse().unwrap())
+}
