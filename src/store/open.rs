@@ -117,6 +117,8 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     if !layout.runs_lock().exists() {
         lock::renew_runs(layout)?;
     }
+    // Where there is an index, everything else is there, after a power cut too.
+    durable::sync_dir(dir)?;
     let (mut index, state) = index::open(layout)?;
     if state == State::Empty {
         let mut images = fs::read_dir(layout.images()).doing("read", &layout.images())?;
@@ -126,7 +128,6 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
         access::make_private_file(&layout.index()).doing("change the mode of", &layout.index())?;
     }
     index::migrate(&mut index, dir, state)?;
-    durable::sync_dir(dir)?;
     Ok(index)
 }
 

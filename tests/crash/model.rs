@@ -5,8 +5,8 @@
 //! which it now is. (Syncing a file says nothing about its name, and `fdatasync` nothing
 //! about its time of writing and mode.) At a power cut everything durable is there, and of
 //! the rest any part, in any order, in sectors of 512 bytes. A rename happens whole or not
-//! at all. An operation that failed has changed nothing; after a sync that failed, what it
-//! was for may be lost for ever, even if a later sync succeeds.
+//! at all. An operation that failed has changed nothing. After a sync of a file that failed,
+//! what was written before may be lost even if a later sync succeeds, as Linux has it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +45,7 @@ enum Hold {
     /// It may be lost.
     Pending,
     Durable,
-    /// A sync of it has failed: no later one makes it durable.
+    /// A sync of the file has failed: no later one makes it durable.
     Forsaken,
 }
 
@@ -216,6 +216,9 @@ impl Disk {
             false => Some(self.object(record)),
         };
         let Some(synced) = synced else { return false };
+        if failed && matches!(self.present[synced], Object::Directory { .. }) {
+            return false;
+        }
         let mut changed = false;
         for (change, hold) in &mut self.changes {
             let covered = match change {
@@ -241,12 +244,6 @@ impl Disk {
     /// What is there for those who look while the machine runs.
     pub fn present(&self) -> Tree {
         tree(&self.present)
-    }
-
-    /// Forgets what could be lost: all is durable from here on.
-    pub fn settle(&mut self) {
-        self.base = self.present.clone();
-        self.changes.clear();
     }
 
     /// What there is after a power cut now.

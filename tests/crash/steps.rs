@@ -152,8 +152,7 @@ fn image<'a>(expected: &'a mut Expected, name: &str) -> &'a mut Content {
 }
 
 fn built(expected: &mut Expected, name: &'static str, pages: impl IntoIterator<Item = u32>) {
-    let content =
-        Content { pages: pages.into_iter().collect(), pinned: false, whole: true };
+    let content = Content { pages: pages.into_iter().collect(), pinned: false, whole: true };
     images(expected).insert(name, content);
 }
 
@@ -221,7 +220,7 @@ fn pages(numbers: impl IntoIterator<Item = u32>) -> Vec<u8> {
         page[..4].copy_from_slice(&number.to_le_bytes());
         page
     };
-    numbers.into_iter().flat_map(page).collect()
+    numbers.into_iter().map(page).collect::<Vec<_>>().concat()
 }
 
 // ---- In a process of its own ----
