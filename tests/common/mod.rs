@@ -292,6 +292,32 @@ impl Lab {
         lab
     }
 
+    /// A lab with a store of its own that is as this one's is now.
+    pub fn copy(&self) -> Self {
+        let store = ground().no_file("store");
+        let copied = Command::new("cp").arg("-a").args([&self.store, &store]).status().unwrap();
+        assert!(copied.success());
+        Self { python: self.python.clone(), store, turn: Mutex::new(()) }
+    }
+
+    /// The names of all images.
+    pub fn names(&self) -> Vec<String> {
+        let listed = run(pyimg(&self.store).args(["ls", "--json"])).success();
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let images = listed["images"].as_array().unwrap().iter();
+        images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What is wrong with the store: that every image that is listed can be used, and works.
+    pub fn obstacle(&self) -> Option<String> {
+        let program = "import json; print(json.dumps([6 * 7]))";
+        self.names().into_iter().find_map(|name| {
+            let output = run(self.pyrun().args(["--image", &name, "-c", program]));
+            let right = output.stdout == b"[42]\n" && output.stderr == b"" && output.code() == 0;
+            (!right).then(|| format!("{name}: {output:?}"))
+        })
+    }
+
     /// `pyimg build` for this interpreter; the image is called [`IMAGE`] if nothing else is
     /// said.
     pub fn build(&self, arguments: &[&str]) -> Output {

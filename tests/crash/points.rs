@@ -1,1 +1,83 @@
+//! The process is killed at each named place, with real images.
 
+use std::process::Command;
+use std::sync::OnceLock;
+
+use pyimg::store::FAULT_POINTS;
+
+use crate::common::{self, Lab, eventually, processes_of};
+use crate::in_parallel;
+
+/// How all points whose names begin alike are reached.
+struct Scenario {
+    points: &'static str,
+    /// What the store must be made to be first.
+    prepare: fn(&Lab),
+    command: fn(&Lab) -> Command,
+}
+
+const SCENARIOS: &[Scenario] = &[Scenario {
+    points: "build-",
+    prepare: |_| (),
+    command: |lab| {
+        pyimg(lab, &["build", "--name", "new", "--python", PYTHON, "import json, bisect"])
+    },
+}];
+
+/// Stands for the interpreter of the lab.
+const PYTHON: &str = "PYTHON";
+
+fn pyimg(lab: &Lab, arguments: &[&str]) -> Command {
+    let mut command = common::pyimg(&lab.store);
+    for argument in arguments {
+        match *argument {
+            PYTHON => command.arg(&lab.python.path),
+            argument => command.arg(argument),
+        };
+    }
+    command
+}
+
+/// A store with two images, to be copied.
+fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| {
+        let lab = Lab::with(common::a_python(), &["--name", "one", "import json"]);
+        lab.build(&["--name", "two", "import json, decimal"]).success();
+        lab
+    })
+}
+
+#[test]
+fn killed_at_every_named_place() {
+    if !common::criu() {
+        return;
+    }
+    if !cfg!(debug_assertions) {
+        println!("skipped: there are no fault points in a release build");
+        return;
+    }
+    lab();
+    in_parallel(FAULT_POINTS, |point| {
+        let scenario = SCENARIOS.iter().find(|scenario| point.starts_with(scenario.points));
+        killed_at(point, scenario.unwrap_or_else(|| panic!("{point} is never tried")));
+    });
+}
+
+fn killed_at(point: &str, scenario: &Scenario) {
+    let lab = lab().copy();
+    (scenario.prepare)(&lab);
+    let before = lab.names();
+    let output = common::run((scenario.command)(&lab).env("PYIMG_FAULT", point));
+    assert_eq!(output.code(), -9, "{point} was not reached: {output:?}");
+    assert!(eventually(|| processes_of(&lab.store).is_empty()), "{:?}", processes_of(&lab.store));
+    for time in ["killed", "done"] {
+        assert_eq!(lab.obstacle(), None, "{point}, {time}");
+        let names = lab.names();
+        let kept = before.iter().all(|name| names.contains(name));
+        assert!(kept, "{point}, {time}: there is {names:?}");
+        if time == "killed" {
+            common::run(&mut (scenario.command)(&lab)).success();
+        }
+    }
+}
