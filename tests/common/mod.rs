@@ -10,6 +10,7 @@
 //! and `PYIMG_TEST_BINARIES` names a directory of other binaries to test.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod dice;
 pub mod sides;
 
 use std::collections::BTreeSet;

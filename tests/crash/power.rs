@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use crate::common::dice;
 use crate::model::{Disk, Survivors};
 use crate::recorder::Record;
 use crate::steps::{self, Expected, STEPS, Step};
@@ -70,8 +71,7 @@ struct Cut {
 
 #[test]
 fn a_power_cut_after_any_operation() {
-    let seed = seed();
-    println!("PYIMG_CRASH_SEED={seed}");
+    let seed = dice::seed();
     let mut disk = Disk::new(&history()[0].tree_before);
     let mut cuts = Vec::new();
     for done in history() {
@@ -162,10 +162,4 @@ fn check(cut: &Cut) -> Result<(), String> {
     steps::check(&store, &cut.allowed)?;
     steps::do_again(&store, cut.moment.0, cut.after)?;
     fs::remove_dir_all(directory.path()).map_err(|error| error.to_string())
-}
-
-/// Another one each time, unless it is given, to repeat what has failed.
-fn seed() -> u64 {
-    let given = std::env::var("PYIMG_CRASH_SEED").ok();
-    given.map_or_else(|| std::process::id().into(), |seed| seed.parse().unwrap())
 }
