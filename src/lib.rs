@@ -28,6 +28,7 @@
 //! | room | what it is for | whom it knows |
 //! | --- | --- | --- |
 //! | [`commands`], [`cli`], [`ui`] | `pyimg`: one file for each verb, its command line, how it speaks | everyone below |
+//! | [`config`] | what a person has set for `pyimg`: file and variables | nobody |
 //! | [`launch`] | `pyrun`: from a command line to an engine, or to plain Python | everyone below |
 //! | [`capture`] | makes an image; `capture/park` runs inside the interpreter | everyone below |
 //! | [`engine`] | brings an image back | [`criu`], [`image`], [`manifest`] |
@@ -36,13 +37,14 @@
 //! | [`criu`] | libcriu: check, version, dump, restore | nobody: not Python, not SQL |
 //! | [`image`] | CRIU's images as values, and what is done to them; no I/O | nobody |
 //! | [`key`] | interpreter, host, variables, flags, recipe, evidence | nobody |
-//! | [`error`], [`sys`] | the one error type; the few unsafe system calls | nobody |
+//! | [`error`], [`sys`], [`parallel`] | the one error type; the few unsafe system calls; all processors | nobody |
 //!
 //! `unsafe` is denied everywhere but in `criu/sys`, [`sys`] and `main` of `pyrun`.
 
 pub mod capture;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod criu;
 pub mod engine;
 pub mod error;
@@ -50,6 +52,7 @@ pub mod image;
 pub mod key;
 pub mod launch;
 pub mod manifest;
+pub mod parallel;
 pub mod store;
 pub mod sys;
 pub mod ui;

@@ -7,6 +7,8 @@
 //! This is where the state is taken and compared; which files count is decided by
 //! [`crate::capture`].
 
+pub mod many;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

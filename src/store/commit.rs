@@ -17,7 +17,7 @@ use super::ingest::Pages;
 use super::layout::{self, MANIFEST, USES};
 use super::lock::Lock;
 use super::manifest::{Extent, FileInfo, Manifest, Source};
-use super::pack::{PackFile, PackInfo, modified_ns};
+use super::pack::{PackInfo, modified_ns};
 use super::record::{Image, ImageRecord, check_name};
 use super::{Store, access, durable, fault, index, remove};
 use crate::error::{Error, Result};
@@ -141,21 +141,26 @@ impl<'s> Sealed<'s> {
     fn put_pack(&self, info: &PackInfo, path: &Path) -> Result<i64> {
         let layout = &self.store.layout;
         let (to, known) = (layout.pack(&info.id), self.store.rows().pack(&info.id)?);
-        let Some(known) = known else {
-            durable::put(path, &layout.packs(), &to)?;
-            let found = access::trusted_file(&to)?;
-            if found.len() != info.bytes {
-                return Err(Error::failed(format!("the pack {} was changed", to.display()))
-                    .hint(format!("remove it: `rm {}`", to.display())));
+        let modified_ns = match known {
+            Some(known) => known.modified_ns,
+            None => {
+                let put = durable::put(path, &layout.packs(), &to)?;
+                let found = access::trusted_file(&to)?;
+                if found.len() != info.bytes {
+                    return Err(Error::failed(format!("the pack {} was changed", to.display()))
+                        .hint(format!("remove it: `rm {}`", to.display())));
+                }
+                if put {
+                    return Ok(modified_ns(&found));
+                }
+                modified_ns(&found)
             }
-            return Ok(modified_ns(&found));
         };
-        // One that the index knows and that is not as it was gets mended, so that
-        // the images that use it are whole again too.
-        if !PackFile::open(&to).is_ok_and(|pack| pack.is(&known)) {
-            durable::replace(path, known.modified_ns, &layout.packs(), &to)?;
-        }
-        Ok(known.modified_ns)
+        // Whatever lies there under that name has the same tables, but pages may have
+        // been dropped from it, or be damaged. This one has them all, so the images
+        // that use it are whole again too.
+        durable::replace(path, modified_ns, &layout.packs(), &to)?;
+        Ok(modified_ns)
     }
 
     /// Everything that changes the store; tells whether nothing was replaced.
@@ -208,7 +213,7 @@ impl<'s> Sealed<'s> {
             }
             // Another build may have taken it since the first look.
             self.check_name_is_free(&image.record.name, outgoing)?;
-            rows.insert(&image, &manifest.packs)?;
+            rows.insert(&image, &manifest.packs, &manifest.extents)?;
             rows.delete_unused_packs()
         })?;
         fault::point("build-committed");

@@ -6,7 +6,15 @@
 
 /// All names: what each has durably behind it is in `store-layout.md`. The crash tests go
 /// through this list, so that no place is left out.
-pub const POINTS: &[&str] = &["build-pack-put", "build-image-put", "build-committed"];
+pub const POINTS: &[&str] = &[
+    "build-pack-put",
+    "build-image-put",
+    "build-committed",
+    "gc-index-changed",
+    "gc-swept",
+    "gc-pack-copied",
+    "gc-pack-replaced",
+];
 
 /// A place of this name.
 #[cfg(debug_assertions)]

@@ -9,9 +9,11 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::failure::sql;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
+use super::manifest::Extent;
 use super::pack::PackInfo;
 use super::pages::PAGE;
 use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord};
+use super::slots::Slots;
 use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
@@ -49,6 +51,11 @@ impl Images<'_> {
     /// All images.
     pub fn all(&self) -> Result<Vec<Image>> {
         self.select("", &[])
+    }
+
+    /// The ids of all images.
+    pub fn ids(&self) -> Result<Vec<ImageId>> {
+        self.rows("SELECT id FROM images", &[], |row| Ok(ImageId::new(row.get(0)?)))
     }
 
     /// The image with this key.
@@ -103,9 +110,54 @@ impl Images<'_> {
         Ok(self.rows(&query, &[id.as_bytes()], pack)?.pop())
     }
 
-    /// Adds an image that uses these packs, which lie in the store. Its name and
-    /// key must be free.
-    pub fn insert(&self, image: &Image, packs: &[PackInfo]) -> Result<()> {
+    /// The images that use a pack, the oldest first.
+    pub fn users(&self, pack: &PackId) -> Result<Vec<ImageId>> {
+        let query = "SELECT images.id FROM packs \
+             JOIN image_packs ON image_packs.pack = packs.number \
+             JOIN images ON images.number = image_packs.image \
+             WHERE packs.id = ? ORDER BY images.number";
+        self.rows(query, &[pack.as_bytes()], |row| Ok(ImageId::new(row.get(0)?)))
+    }
+
+    /// Which image uses which pack, and how many of its pages: none if that is not known.
+    pub fn uses_of_packs(&self) -> Result<Vec<(ImageId, PackId, Option<u64>)>> {
+        let query = "SELECT images.id, packs.id, image_packs.pages FROM image_packs \
+             JOIN packs ON packs.number = image_packs.pack \
+             JOIN images ON images.number = image_packs.image";
+        self.rows(query, &[], |row| {
+            Ok((ImageId::new(row.get(0)?), PackId::new(row.get(1)?), row.get(2)?))
+        })
+    }
+
+    /// What the store takes up as far as the index knows, in bytes: a little more than
+    /// it takes on disk, since packs have holes.
+    pub fn bytes(&self) -> Result<u64> {
+        let query = "SELECT (SELECT coalesce(sum(bytes), 0) FROM packs) \
+             + (SELECT coalesce(sum(file_bytes), 0) FROM images)";
+        self.index.query_row(query, (), |row| row.get(0)).map_err(sql(self.root))
+    }
+
+    /// The last automatic gc that was in vain: when it ended, and what the store took up.
+    pub fn vain_gc(&self) -> Result<Option<(i64, u64)>> {
+        let query = "SELECT ended_ns, bytes FROM vain_gc";
+        Ok(self.rows(query, &[], |row| Ok((row.get(0)?, row.get(1)?)))?.pop())
+    }
+
+    /// Remembers an automatic gc that was in vain, or that the last one was not.
+    pub fn set_vain_gc(&self, vain: Option<(i64, u64)>) -> Result<()> {
+        let set = match vain {
+            Some((ended_ns, bytes)) => self.index.execute(
+                "INSERT OR REPLACE INTO vain_gc VALUES (1, ?, ?)",
+                params![ended_ns, bytes],
+            ),
+            None => self.index.execute("DELETE FROM vain_gc", ()),
+        };
+        set.map(drop).map_err(sql(self.root))
+    }
+
+    /// Adds an image that uses these extents of these packs, which lie in the store.
+    /// Its name and key must be free.
+    pub fn insert(&self, image: &Image, packs: &[PackInfo], extents: &[Extent]) -> Result<()> {
         let record = &image.record;
         let insert = || {
             let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 20].join(", "));
@@ -135,16 +187,16 @@ impl Images<'_> {
                 ],
             )?;
             let number = self.index.last_insert_rowid();
-            for pack in packs {
+            for (at, pack) in packs.iter().enumerate() {
                 self.index.execute(
                     "INSERT OR IGNORE INTO packs (id, pages, bytes, modified_ns) \
                      VALUES (?, ?, ?, ?)",
                     params![pack.id.as_bytes(), pack.pages, pack.bytes, pack.modified_ns],
                 )?;
                 self.index.execute(
-                    "INSERT OR IGNORE INTO image_packs (image, pack) \
-                     SELECT ?, number FROM packs WHERE id = ?",
-                    params![number, pack.id.as_bytes()],
+                    "INSERT OR IGNORE INTO image_packs (image, pack, pages) \
+                     SELECT ?, number, ? FROM packs WHERE id = ?",
+                    params![number, Slots::of(extents, at).len(), pack.id.as_bytes()],
                 )?;
             }
             Ok(())

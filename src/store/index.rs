@@ -22,7 +22,10 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 
 /// One file per version, in order; never changed once released.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001-first.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001-first.sql"),
+    include_str!("../../migrations/0002-pages-of-packs.sql"),
+];
 
 /// The format that this program writes.
 pub const FORMAT: u32 = MIGRATIONS.len() as u32;

@@ -10,7 +10,8 @@
 //!   run of pages, [`Ingest::seal`], [`Sealed::add_file`], [`Sealed::commit`];
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
-//! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`].
+//! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
+//! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
 //! for syncing only, by a build, and none outlives its call.
@@ -21,6 +22,7 @@ mod dedup;
 mod durable;
 mod failure;
 mod fault;
+pub mod gc;
 mod ids;
 mod images;
 mod index;
@@ -34,6 +36,8 @@ mod pages;
 mod reader;
 mod record;
 mod remove;
+mod repack;
+mod slots;
 #[cfg(test)]
 mod tests;
 

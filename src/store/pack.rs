@@ -223,14 +223,20 @@ impl PackFile {
         Ok(hashes.iter().map(|hash| PageHash::new(*hash)).collect())
     }
 
-    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Some of its bytes.
+    pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length as usize];
         self.file.read_exact_at(&mut bytes, offset).doing("read", &self.path)?;
         Ok(bytes)
     }
 }
 
-fn damaged(path: &Path, reason: &str) -> Error {
+pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::failed(format!("the pack {} is damaged: {reason}", path.display()))
 }
 

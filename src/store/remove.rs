@@ -21,12 +21,12 @@ use super::failure::Doing;
 use super::ids::{ImageId, ImageKey, PackId};
 use super::layout::{self, Layout};
 use super::lock::{self, Lock};
-use super::{Store, index};
+use super::{Reader, Store, index};
 use crate::error::Result;
 
 /// How long a removal waits for runs to have mapped their image. They take
 /// milliseconds; one that is stopped must not keep us, and only loses its image.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the names of things in `tmp` begin that only wait for deletion.
 const DISCARDED: &str = "removed-";
@@ -68,7 +68,8 @@ impl Store {
         self.sweep_under(lock::alter(&self.layout, Duration::from_secs(1))?)
     }
 
-    fn sweep_under(&self, lock: Lock) -> Result<Freed> {
+    /// The same, while the caller holds the change lock alone.
+    pub(super) fn sweep_under(&self, lock: Lock) -> Result<Freed> {
         let layout = &self.layout;
         let orphans = Orphans::of(self)?;
         let mut freed = Freed::default();
@@ -94,9 +95,9 @@ impl Store {
 }
 
 /// What the index does not know.
-struct Orphans {
-    images: Vec<ImageId>,
-    packs: Vec<PackId>,
+pub(super) struct Orphans {
+    pub images: Vec<ImageId>,
+    pub packs: Vec<PackId>,
 }
 
 impl Orphans {
@@ -104,9 +105,9 @@ impl Orphans {
         self.images.is_empty() && self.packs.is_empty()
     }
 
-    fn of(store: &Store) -> Result<Self> {
+    pub fn of(store: &Reader) -> Result<Self> {
         let rows = store.rows();
-        let images: HashSet<_> = rows.all()?.into_iter().map(|image| image.id).collect();
+        let images: HashSet<_> = rows.ids()?.into_iter().collect();
         let packs: HashSet<_> = rows.packs()?.into_iter().map(|pack| pack.id).collect();
         Ok(Self {
             images: lying_in(&store.layout.images(), |name| name.parse().ok(), &images)?,
@@ -130,16 +131,22 @@ fn lying_in<T: std::hash::Hash + Eq>(
     Ok(found)
 }
 
+/// The disk space that a file, or a directory of files, takes.
+pub(super) fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let found = fs::symlink_metadata(path)?;
+    let mut bytes = found.blocks() * 512;
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes += entry?.metadata()?.blocks() * 512;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Takes a file, or a directory of files, out of its place for good, and tells
 /// the disk space that it takes.
 fn discard(layout: &Layout, path: &Path) -> Result<u64> {
-    let found = fs::symlink_metadata(path).doing("remove", path)?;
-    let mut bytes = found.blocks() * 512;
-    if found.is_dir() {
-        for entry in fs::read_dir(path).doing("remove", path)? {
-            bytes += entry.and_then(|entry| entry.metadata()).doing("remove", path)?.blocks() * 512;
-        }
-    }
+    let bytes = disk_bytes(path).doing("remove", path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let to = layout.temporary().join(format!("{DISCARDED}{name}"));
     // On a full disk there may be no room for another name; then it goes at once.
