@@ -11,6 +11,7 @@ mod ls;
 mod man;
 mod rm;
 mod show;
+mod verify;
 mod view;
 
 pub use view::ImageView;
@@ -36,6 +37,7 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Ls(args) => ls::run(args, printer),
         Command::Show(args) => show::run(args, printer),
         Command::Rm(args) => rm::run(args, printer),
+        Command::Verify(args) => verify::run(args, printer),
         Command::Dir(args) => dir::run(args, printer),
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

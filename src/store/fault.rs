@@ -14,6 +14,15 @@ pub const POINTS: &[&str] = &[
     "gc-swept",
     "gc-pack-copied",
     "gc-pack-replaced",
+    "repair-mode-set",
+    "repair-made",
+    "repair-time-set",
+    "repair-reason-put",
+    "repair-set-aside",
+    "repair-copy-kept",
+    "repair-index-built",
+    "repair-index-put",
+    "repair-unlisted",
 ];
 
 /// A place of this name.

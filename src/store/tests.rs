@@ -7,6 +7,8 @@ mod access;
 mod disks;
 mod images;
 mod pages;
+mod repair;
+mod verify;
 
 use std::path::Path;
 

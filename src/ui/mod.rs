@@ -10,4 +10,4 @@ mod progress;
 pub mod tables;
 
 pub use printer::{Printer, reader_is_gone};
-pub use progress::Progress;
+pub use progress::{Bar, Progress};

@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::progress::{self, Progress};
+use super::progress::{self, Bar, Progress};
 use crate::error::{Error, Result};
 
 /// Where a command says what it has to say.
@@ -82,12 +82,24 @@ impl Printer {
 
     /// Shows how far a long task is: on a terminal, else nowhere.
     pub fn progress(&self) -> Box<dyn Progress> {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if self.quiet || dumb || !io::stderr().is_terminal() {
-            Box::new(progress::Hidden)
-        } else {
-            Box::new(progress::Spinner::new(self.color != ColorChoice::Never))
+        match self.shows_progress() {
+            true => Box::new(progress::Spinner::new(self.color != ColorChoice::Never)),
+            false => Box::new(progress::Hidden),
         }
+    }
+
+    /// Shows how much of a long task is done: on a terminal, else nowhere. `what` is what is
+    /// done: "reading".
+    pub fn bar(&self, what: &'static str) -> Bar {
+        match self.shows_progress() {
+            true => Bar::new(what, self.color != ColorChoice::Never),
+            false => Bar::hidden(),
+        }
+    }
+
+    fn shows_progress(&self) -> bool {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        !self.quiet && !dumb && io::stderr().is_terminal()
     }
 
     fn labelled(&self, label: &str, color: AnsiColor, text: &str) {

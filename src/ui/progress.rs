@@ -107,6 +107,44 @@ impl Drop for Spinner {
     }
 }
 
+/// A bar that shows how much of something long has been read or written, in bytes; on
+/// standard error, or nowhere. Dropping it takes it away.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// A bar that nobody sees.
+    pub(super) fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
+    }
+
+    /// A bar with a word before it.
+    pub(super) fn new(what: &'static str, color: bool) -> Self {
+        let bar = if color { "{bar:30.cyan}" } else { "{bar:30}" };
+        let template = format!("{{msg}} {bar} {{bytes}} of {{total_bytes}}, {{eta}} to go");
+        let style = ProgressStyle::with_template(&template)
+            .expect("the template is well-formed")
+            .progress_chars("━╸─");
+        Self { bar: ProgressBar::no_length().with_style(style).with_message(what) }
+    }
+
+    /// So much of so much is done. Any thread may say so.
+    pub fn set(&self, done: u64, all: u64) {
+        if self.bar.length() != Some(all) {
+            self.bar.set_length(all);
+        }
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// Writes in one piece, so that nothing of the program's comes in between.
 fn write(text: &str) {
     let _ = stderr().write_all(text.as_bytes());

@@ -1,12 +1,61 @@
-//! The process is killed at each named place, with real images.
+//! The process is killed at each named place: in the steps of [`crate::steps`], and with
+//! real images.
 
+use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use pyimg::store::FAULT_POINTS;
 
 use crate::common::{self, Lab, eventually, processes_of};
-use crate::in_parallel;
+use crate::power::{Done, history};
+use crate::{in_parallel, scratch, steps, store_in};
+
+#[test]
+fn each_step_is_killed_at_every_named_place() {
+    if no_points() {
+        return;
+    }
+    let reached = Mutex::new(BTreeSet::new());
+    let cases: Vec<_> = history()
+        .iter()
+        .flat_map(|done| FAULT_POINTS.iter().map(move |point| (done, *point)))
+        .collect();
+    in_parallel(&cases, |(done, point)| {
+        let mut times = 1;
+        while step_killed_at(done, &format!("{point}:{times}")) {
+            reached.lock().unwrap().insert(*point);
+            times += 1;
+        }
+    });
+    assert_eq!(reached.into_inner().unwrap(), FAULT_POINTS.iter().copied().collect());
+}
+
+/// Whether the step comes to that place.
+fn step_killed_at(done: &Done, fault: &str) -> bool {
+    let directory = scratch();
+    done.tree_before.write(directory.path());
+    let output = common::run(steps::command(done.step, directory.path()).env("PYIMG_FAULT", fault));
+    if output.code() == 0 {
+        return false;
+    }
+    assert_eq!(output.code(), -9, "{}, {fault}: {output:?}", done.step.name);
+    let store = store_in(directory.path());
+    let wrong = |error: String| -> String { panic!("{}, {fault}: {error}", done.step.name) };
+    steps::check(&store, &[&done.before, &done.after]).map_err(wrong).unwrap();
+    steps::do_again(&store, done.step, &done.after).map_err(wrong).unwrap();
+    true
+}
+
+fn no_points() -> bool {
+    let none = !cfg!(debug_assertions);
+    if none {
+        println!("skipped: there are no fault points in a release build");
+    }
+    none
+}
+
+// ---- With real images ----
 
 /// How all points whose names begin alike are reached.
 struct Scenario {
@@ -50,11 +99,7 @@ fn lab() -> &'static Lab {
 
 #[test]
 fn killed_at_every_named_place() {
-    if !common::criu() {
-        return;
-    }
-    if !cfg!(debug_assertions) {
-        println!("skipped: there are no fault points in a release build");
+    if no_points() || !common::criu() {
         return;
     }
     lab();

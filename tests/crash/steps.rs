@@ -13,10 +13,12 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use pyimg::error::Result;
+use pyimg::store::gc::Limits;
 use pyimg::store::{
     Digest, FileState, Image, ImageKey, ImageRecord, PAGE, Reader, RunStore, Source, Store,
     offset_of,
 };
+use rusqlite::Connection;
 use serde::de::IgnoredAny;
 
 use crate::common;
@@ -136,9 +138,39 @@ pub const STEPS: &[Step] = &[
         effect: |expected| built(expected, "one", 201..=220),
     },
     Step {
+        name: "build-big",
+        before: None,
+        run: |store| build(store, "big", 401..=480, &[]),
+        effect: |expected| built(expected, "big", 401..=480),
+    },
+    Step {
+        name: "build-a-part",
+        before: None,
+        run: |store| build(store, "part", 401..=420, &[]),
+        effect: |expected| built(expected, "part", 401..=420),
+    },
+    Step {
+        name: "remove-big",
+        before: None,
+        run: |store| remove(store, &["big"]),
+        effect: |expected| drop(images(expected).remove("big")),
+    },
+    Step {
+        name: "gc",
+        before: None,
+        run: |store| clean(store, &["five"]),
+        effect: |expected| drop(images(expected).remove("five")),
+    },
+    Step {
+        name: "migrate",
+        before: Some(|store, _| make_older(store)),
+        run: |store| Store::open(store).map(drop),
+        effect: |_| (),
+    },
+    Step {
         name: "remove-all",
         before: None,
-        run: |store| remove(store, &["one", "two", "five"]),
+        run: |store| remove(store, &["one", "two", "part", "big"]),
         effect: |expected| images(expected).clear(),
     },
 ];
@@ -201,6 +233,44 @@ fn remove(store: &Path, names: &[&str]) -> Result<()> {
     Store::open(store)?.remove(&keys).map(drop)
 }
 
+/// Cleans up, with these images taken for stale.
+fn clean(store: &Path, stale: &[&str]) -> Result<()> {
+    let store = Store::open(store)?;
+    let survey = store.survey()?;
+    let why = |name: &String| stale.contains(&name.as_str()).then(|| "it is".to_owned());
+    let stale: Vec<_> = survey.images.iter().map(|image| why(&image.image.record.name)).collect();
+    let limits = Limits { now_ns: 0, max_bytes: None, unused_for: None, cold_after: None };
+    let plan = store.plan(&survey, &stale, &limits, None);
+    store.clean(&plan, &mut |_, _| ()).problem.map_or(Ok(()), Err)
+}
+
+/// Makes a store one of the first format: another index, with all in it that it could hold
+/// then.
+fn make_older(store: &Path) {
+    let (index, new) = (store.join("index.sqlite"), store.join("newer"));
+    fs::rename(&index, &new).unwrap();
+    let migration = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0001-first.sql");
+    let old = Connection::open(&index).unwrap();
+    old.execute_batch(&fs::read_to_string(migration).unwrap()).unwrap();
+    old.execute("ATTACH ? AS new", [new.to_str().unwrap()]).unwrap();
+    let application: i32 =
+        old.query_row("PRAGMA new.application_id", (), |row| row.get(0)).unwrap();
+    let words = |query: &str| -> Vec<String> {
+        let mut query = old.prepare(query).unwrap();
+        query.query_map((), |row| row.get(0)).unwrap().map(|word| word.unwrap()).collect()
+    };
+    for table in words("SELECT name FROM main.sqlite_schema WHERE type = 'table'") {
+        let columns = words(&format!("SELECT name FROM pragma_table_info('{table}')")).join(", ");
+        let copy =
+            format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}");
+        old.execute(&copy, ()).unwrap();
+    }
+    old.pragma_update(None, "application_id", application).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    fs::remove_file(new).unwrap();
+}
+
 /// Makes the packs of an image look as if somebody had written to them.
 fn touch_packs_of(store: &Path, name: &str) {
     let store = Store::open(store).unwrap();
@@ -236,14 +306,20 @@ pub struct Ended {
     pub records: Vec<Record>,
 }
 
-/// Runs a step on the store below a directory, recorded.
-pub fn run(step: &Step, below: &Path, fault: Option<Fault>) -> Ended {
-    let log = tempfile::NamedTempFile::new().unwrap();
+/// The process of a step on the store below a directory.
+pub fn command(step: &Step, below: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "steps::child", "--nocapture", "--test-threads=1", "--quiet"])
         .env(STEP, step.name)
         .env(AT, below.join(STORE));
+    command
+}
+
+/// Runs a step on the store below a directory, recorded.
+pub fn run(step: &Step, below: &Path, fault: Option<Fault>) -> Ended {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = command(step, below);
     recorder::record(&mut command, below, log.path(), fault);
     let output = common::run(&mut command);
     Ended { code: output.code(), text: output.stderr_text(), records: recorder::read(log.path()) }
@@ -271,7 +347,16 @@ fn child() {
 /// `allowed` must be there; its number is returned.
 pub fn check(store: &Path, allowed: &[&Expected]) -> Result<usize, String> {
     // As a run does, which must cope with whatever a crash has left.
-    let listed = match RunStore::open(store).map_err(|error| format!("a run: {error}"))? {
+    let open = || RunStore::open(store).map_err(|error| format!("a run: {error}"));
+    let run = match open() {
+        // It leaves this to others.
+        Err(error) if error.contains("still has format 1") => {
+            Store::open(store).map_err(|error| format!("migrating: {error}"))?;
+            open()?
+        }
+        run => run?,
+    };
+    let listed = match run {
         None => None,
         Some(run) => Some(look(&run, allowed)?),
     };
