@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::ImageView;
+use super::origin::Origin;
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
 use crate::criu::{self, Criu};
@@ -50,12 +51,21 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     if let Some(name) = &args.name {
         store::check_name(name)?;
     }
-    let flags = Flags::for_build(&args.flags)?;
+    let origin = args.from.as_deref().map(Origin::find).transpose()?;
+    let named = args.python.as_deref().map(|named| interpreter(Some(named))).transpose()?;
+    let (flags, executable, recipe) = match &origin {
+        Some(origin) => {
+            (origin.flags(&args.flags)?, origin.executable(named)?, origin.recipe(recipe))
+        }
+        None => {
+            let executable = named.map_or_else(|| interpreter(None), Ok)?;
+            (Flags::for_build(&args.flags)?, executable, recipe)
+        }
+    };
     let python_env = PythonEnv::of_this_process(&flags).map_err(|why| {
         Error::environment(format!("no image can be built while {why}"))
             .hint("unset the variable and build again")
     })?;
-    let executable = interpreter(args.python.as_deref())?;
     let python = inspect::inspect(&executable)?;
     let criu = Criu::find()?;
     let version = criu.version()?;
@@ -81,6 +91,12 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
+    if let Some(origin) = &origin {
+        origin.check(&python_env, &host, &record)?;
+    }
+    let interrupted = Interrupted::watch()
+        .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
+    let _alone = wait_for_others(&store, &record.key, &interrupted, printer)?;
     let existing = store.by_key(&record.key)?;
     let name = choose_name(&store, args, &recipe, &python, existing.as_ref())?;
     if let Some(image) = &existing
@@ -100,8 +116,6 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let replaced: Vec<ImageKey> =
         store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
 
-    let interrupted = Interrupted::watch()
-        .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
     let progress = printer.progress();
     let seed = hash_seed(&store.secret()?);
     let scratch = tempfile::Builder::new()
@@ -115,7 +129,8 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         hash_seed: seed,
         scratch: scratch.path(),
     };
-    let dumped = capture::dump(&plan, &criu, &interrupted, &|phase| progress.phase(phase))
+    let parent = origin.as_ref().map(Origin::open).transpose()?;
+    let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| progress.phase(phase))
         .map_err(failed)?;
     progress.phase(Phase::Storing);
     let identity = Identity {
@@ -160,6 +175,22 @@ fn answer(
         printer.note(&format!("{name} is there already and unchanged; --force builds it again"));
     }
     Ok(())
+}
+
+/// Waits while another process builds the same image, which is then there.
+fn wait_for_others(
+    store: &Store,
+    key: &ImageKey,
+    interrupted: &Interrupted,
+    printer: &Printer,
+) -> Result<Option<store::BuildLock>> {
+    let mut told = false;
+    store.lock_build(key, &mut || {
+        if !std::mem::replace(&mut told, true) {
+            printer.note("waiting for another pyimg that builds the same image");
+        }
+        capture::check_interrupt(interrupted)
+    })
 }
 
 /// The interpreter that was named, or else the one that `pyrun` would find.
@@ -230,12 +261,12 @@ fn record(
         modules: Vec::new(),
         import_ns: 0,
     };
-    record.key = key(&record);
+    record.key = key(&record, recipe);
     Ok(record)
 }
 
 /// The key: whatever makes two images the same, each part with its length before it.
-fn key(record: &ImageRecord) -> ImageKey {
+fn key(record: &ImageRecord, recipe: &Recipe) -> ImageKey {
     let mut hasher = blake3::Hasher::new();
     for part in [
         record.interpreter.hex().as_str(),
@@ -246,7 +277,7 @@ fn key(record: &ImageRecord) -> ImageKey {
         &record.cpu,
         &record.flags,
         &record.python_env,
-        &record.recipe,
+        &recipe.identity(),
     ] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());

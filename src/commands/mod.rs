@@ -9,6 +9,7 @@ mod dir;
 mod doctor;
 mod ls;
 mod man;
+mod origin;
 mod rm;
 mod show;
 mod verify;

@@ -15,6 +15,7 @@ pub(super) const ENTRIES: [&str; 9] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
+    "builds.lock",
     "runs.lock",
     "secret",
     "packs",
@@ -81,6 +82,10 @@ impl Layout {
 
     pub fn changes_lock(&self) -> PathBuf {
         self.root.join("changes.lock")
+    }
+
+    pub fn builds_lock(&self) -> PathBuf {
+        self.root.join("builds.lock")
     }
 
     pub fn runs_lock(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 
 mod access;
 mod disks;
+mod formats;
 mod images;
 mod pages;
 mod repair;
