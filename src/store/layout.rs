@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 9] = [
+pub(super) const ENTRIES: [&str; 10] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",

@@ -91,8 +91,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk that holds this durably. Inodes are learnt as files are created, so what
-    /// is in `tree` is known by its path only: see [`Disk::know`].
+    /// A disk that holds this durably. Inodes are learnt as they come up in the log.
     pub fn new(tree: &Tree) -> Self {
         let mut objects = vec![Object::Directory { mode: 0o700, names: BTreeMap::new() }];
         for (path, node) in &tree.0 {
@@ -139,11 +138,13 @@ impl Disk {
                 self.push(Change::Bind { directory, name, object });
             }
             b'U' => {
+                self.know(record.inode, &record.path);
                 let (directory, name) = place(&self.present, &record.path);
                 self.push(Change::Unbind { directory, name });
             }
             b'R' => {
                 assert_eq!(record.mode & !1, 0, "an exchange is not modelled");
+                self.know(record.inode, &record.other);
                 let object = self.lookup(&record.path).unwrap();
                 let from = place(&self.present, &record.path);
                 let to = place(&self.present, &record.other);
@@ -199,6 +200,13 @@ impl Disk {
         let found = found.unwrap_or_else(|| panic!("{} was created unseen", record.path));
         self.by_inode.insert(record.inode, found);
         found
+    }
+
+    /// Remembers the inode of what may lose its name.
+    fn know(&mut self, inode: u64, path: &str) {
+        if let Some(known) = self.lookup(path) {
+            self.by_inode.insert(inode, known);
+        }
     }
 
     fn lookup(&self, path: &str) -> Option<Id> {

@@ -27,7 +27,7 @@ pub fn history() -> &'static [Done] {
     static HISTORY: OnceLock<Vec<Done>> = OnceLock::new();
     HISTORY.get_or_init(|| {
         let directory = scratch();
-        let mut expected = None;
+        let mut expected = Expected::default();
         let one = |step: &'static Step| {
             if let Some(before) = step.before {
                 before(&store_in(directory.path()), &mut expected);

@@ -364,8 +364,8 @@ int unlinkat(int dir, const char *path, int flags) {
     char buffer[PATH_MAX];
     const char *in = at_inside(dir, path, buffer);
     if (!in) return REAL(unlinkat)(dir, path, flags);
-    SIMPLE('U', 0, in, REAL(unlinkat)(dir, path, flags),
-           note((struct record){.op = 'U'}, in, NULL, NULL, 0));
+    struct record record = about('U', dir, path);
+    SIMPLE('U', 0, in, REAL(unlinkat)(dir, path, flags), note(record, in, NULL, NULL, 0));
 }
 int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
 int rmdir(const char *path) { return unlinkat(AT_FDCWD, path, AT_REMOVEDIR); }
@@ -382,10 +382,10 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
         errno = EXDEV;
         return -1;
     }
-    SIMPLE('R', 1, out, REAL(renameat2)(from_dir, from, to_dir, to, flags), {
-        struct record record = {.op = 'R', .mode = flags};
-        note(record, in, out, NULL, 0);
-    });
+    struct record record = about('R', to_dir, to); // what makes room, if anything
+    record.mode = flags;
+    SIMPLE('R', 1, out, REAL(renameat2)(from_dir, from, to_dir, to, flags),
+           note(record, in, out, NULL, 0));
 }
 int renameat(int from_dir, const char *from, int to_dir, const char *to) {
     return renameat2(from_dir, from, to_dir, to, 0);

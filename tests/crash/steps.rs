@@ -7,16 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use pyimg::error::Result;
+use pyimg::error::{Error, Result};
 use pyimg::store::gc::Limits;
 use pyimg::store::{
-    Digest, FileState, Image, ImageKey, ImageRecord, PAGE, Reader, RunStore, Source, Store,
-    offset_of,
+    self, Depth, Digest, Done, FileState, Finding, Image, ImageKey, ImageRecord, PAGE, Reader,
+    RunStore, Source, Store, offset_of,
 };
 use rusqlite::Connection;
 use serde::de::IgnoredAny;
@@ -46,8 +46,14 @@ pub struct Content {
     pub whole: bool,
 }
 
-/// The images that are listed; `None` where there is no store.
-pub type Expected = Option<BTreeMap<&'static str, Content>>;
+/// What there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The images that are listed; `None` where there is no store.
+    pub images: Option<BTreeMap<&'static str, Content>>,
+    /// Whether the index was damaged: the store must be refused.
+    pub refused: bool,
+}
 
 /// All steps, in an order in which each finds what it needs.
 pub const STEPS: &[Step] = &[
@@ -55,7 +61,7 @@ pub const STEPS: &[Step] = &[
         name: "create",
         before: None,
         run: |store| Store::open(store).map(drop),
-        effect: |expected| *expected = Some(BTreeMap::new()),
+        effect: |expected| expected.images = Some(BTreeMap::new()),
     },
     Step {
         name: "build",
@@ -168,6 +174,37 @@ pub const STEPS: &[Step] = &[
         effect: |_| (),
     },
     Step {
+        name: "repair-times",
+        before: Some(|store, expected| {
+            touch_packs_of(store, "two");
+            image(expected, "two").whole = false;
+        }),
+        run: mend,
+        effect: |expected| image(expected, "two").whole = true,
+    },
+    Step {
+        name: "repair-a-page",
+        before: Some(|store, expected| {
+            damage_packs_of(store, "one");
+            image(expected, "one").whole = false;
+        }),
+        run: mend,
+        effect: |expected| drop(images(expected).remove("one")),
+    },
+    Step {
+        name: "repair-the-index",
+        before: Some(|store, expected| {
+            fs::write(store.join("index.sqlite"), "hello").unwrap();
+            expected.refused = true;
+        }),
+        run: mend,
+        effect: |expected| {
+            expected.refused = false;
+            // Only the index knew.
+            image(expected, "two").pinned = false;
+        },
+    },
+    Step {
         name: "remove-all",
         before: None,
         run: |store| remove(store, &["one", "two", "part", "big"]),
@@ -176,7 +213,7 @@ pub const STEPS: &[Step] = &[
 ];
 
 fn images(expected: &mut Expected) -> &mut BTreeMap<&'static str, Content> {
-    expected.as_mut().expect("there is a store")
+    expected.images.as_mut().expect("there is a store")
 }
 
 fn image<'a>(expected: &'a mut Expected, name: &str) -> &'a mut Content {
@@ -250,6 +287,8 @@ fn make_older(store: &Path) {
     let (index, new) = (store.join("index.sqlite"), store.join("newer"));
     fs::rename(&index, &new).unwrap();
     let migration = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0001-first.sql");
+    fs::write(&index, b"").unwrap();
+    fs::set_permissions(&index, fs::Permissions::from_mode(0o600)).unwrap();
     let old = Connection::open(&index).unwrap();
     old.execute_batch(&fs::read_to_string(migration).unwrap()).unwrap();
     old.execute("ATTACH ? AS new", [new.to_str().unwrap()]).unwrap();
@@ -269,6 +308,29 @@ fn make_older(store: &Path) {
     old.pragma_update(None, "user_version", 1).unwrap();
     drop(old);
     fs::remove_file(new).unwrap();
+}
+
+/// Repairs what is damaged; nothing may be left that is.
+fn mend(store: &Path) -> Result<()> {
+    let repaired = store::repair(store, Depth::Data, &|_, _| ())?.expect("there is a store");
+    let failed = repaired.actions.iter().find(|action| action.done == Done::Failed);
+    match failed.map(|action| action.detail.clone()) {
+        Some(detail) => Err(Error::failed(detail)),
+        None if repaired.report.findings.is_empty() => Ok(()),
+        None => Err(Error::failed(format!("{:?} is left", repaired.report.findings))),
+    }
+}
+
+/// Changes a page in each pack of an image, which nobody but who reads it can see.
+fn damage_packs_of(store: &Path, name: &str) {
+    let store = Store::open(store).unwrap();
+    let id = store.find(name).unwrap().id;
+    for pack in store.load_manifest::<IgnoredAny>(&id).unwrap().packs {
+        let file = fs::File::options().write(true).open(store.pack_path(&pack.id)).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.write_all_at(b"other", offset_of(2)).unwrap();
+        file.set_modified(modified).unwrap();
+    }
 }
 
 /// Makes the packs of an image look as if somebody had written to them.
@@ -354,23 +416,42 @@ pub fn check(store: &Path, allowed: &[&Expected]) -> Result<usize, String> {
             Store::open(store).map_err(|error| format!("migrating: {error}"))?;
             open()?
         }
+        // Nor is a damaged index its business.
+        Err(error) if error.contains("is damaged") => {
+            let refused = allowed.iter().position(|expected| expected.refused);
+            return refused.ok_or(error);
+        }
         run => run?,
     };
-    let listed = match run {
-        None => None,
-        Some(run) => Some(look(&run, allowed)?),
+    let Some(run) = run else {
+        let none = allowed.iter().position(|expected| expected.images.is_none());
+        return none.ok_or_else(|| "there is no store".to_owned());
     };
-    let matches = |expected: &&Expected| match (expected, &listed) {
-        (None, listed) => listed.is_none(),
-        (Some(expected), Some(listed)) => {
+    let listed = look(&run, allowed)?;
+    drop(run);
+    let found = verify(store)?;
+    let whole = |expected: &&Expected| {
+        !expected.refused && expected.images.iter().flatten().all(|(_, content)| content.whole)
+    };
+    if allowed.iter().all(whole) && !found.is_empty() {
+        return Err(format!("verifying: {found:?}"));
+    }
+    let matches = |expected: &&Expected| {
+        expected.images.as_ref().is_some_and(|images| {
             let same = |(name, pinned): (&String, &bool)| {
-                expected.get(name.as_str()).is_some_and(|content| content.pinned == *pinned)
+                images.get(name.as_str()).is_some_and(|content| content.pinned == *pinned)
             };
-            expected.len() == listed.len() && listed.iter().all(same)
-        }
-        _ => false,
+            images.len() == listed.len() && listed.iter().all(same)
+        })
     };
     allowed.iter().position(matches).ok_or_else(|| format!("listed: {listed:?}"))
+}
+
+/// What `pyimg verify` finds.
+fn verify(store: &Path) -> Result<Vec<Finding>, String> {
+    let report = store::verify(store, Depth::Data, &|_, _| ());
+    let report = report.map_err(|error| format!("verifying: {error}"))?;
+    Ok(report.ok_or("verifying: there is no store")?.findings)
 }
 
 /// The images of a store, and whether each is pinned.
@@ -379,10 +460,13 @@ fn look(store: &Reader, allowed: &[&Expected]) -> Result<BTreeMap<String, bool>,
     for image in store.images().map_err(|error| format!("listing: {error}"))? {
         let name = image.record.name.clone();
         let possible: Vec<_> =
-            allowed.iter().filter_map(|state| state.as_ref()?.get(name.as_str())).collect();
+            allowed.iter().filter_map(|state| state.images.as_ref()?.get(name.as_str())).collect();
         match read_back(store, &image) {
             Ok(bytes) => {
-                if !possible.iter().any(|content| pages(content.pages.iter().copied()) == bytes) {
+                let same = |content: &&Content| {
+                    !content.whole || pages(content.pages.iter().copied()) == bytes
+                };
+                if !possible.iter().copied().any(|content| same(&content)) {
                     return Err(format!("{name} has other pages"));
                 }
             }
