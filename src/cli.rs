@@ -5,11 +5,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::config::{self, Limit};
 use crate::error::{Error, Result};
 use crate::key::recipe::Recipe;
 
@@ -65,6 +67,31 @@ into the directory `quarantine` of the store, with the reason beside it, and so 
 that need it; all others stay and work.
 
 Exit status: 0 if nothing is wrong, or no more after a repair; 1 if something is.";
+
+const PIN_EXAMPLES: &str = "\
+A pinned image is left alone by `pyimg gc` and when a build makes room, whatever the limits.
+`pyimg rm` removes it all the same.";
+
+const GC_EXAMPLES: &str = "\
+Removed are, in this order: stale images, which no run can use because a module or the
+interpreter has changed; images that were not used for long; then those that were used the
+longest time ago, until the rest fits. Images built on another machine or kernel count as
+stale once they have not been used for a week. Pinned images stay. Then packs that no image
+uses go, packs of which most is dead are written anew, and images that are not used are
+compressed; the first run that uses one again decompresses it. Programs that run go on.
+
+Examples:
+  pyimg gc --dry-run
+  pyimg gc --max-size 2GB --unused-for 14d
+  pyimg gc --max-size 0                        removes all that is not pinned
+
+Configuration, in $XDG_CONFIG_HOME/pyimg/config.toml, else ~/.config/pyimg/config.toml:
+  max-size = \"10GB\"      or \"unlimited\"; variable PYIMG_MAX_SIZE
+  unused-for = \"30d\"     or \"never\"; variable PYIMG_UNUSED_FOR
+  cold-after = \"7d\"      or \"never\"; variable PYIMG_COLD_AFTER
+  auto-gc = true         a build over max-size makes room; variable PYIMG_AUTO_GC
+These are the defaults. Variables are stronger than the file, options stronger than both;
+PYIMG_CONFIG names another file.";
 
 const DOCTOR_EXAMPLES: &str = "\
 It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
@@ -142,6 +169,12 @@ pub enum Command {
     Rm(Rm),
     /// Check the store, and mend what can be mended
     Verify(Verify),
+    /// Keep images, whatever the limits
+    Pin(Pin),
+    /// No longer keep images whatever the limits
+    Unpin(Pin),
+    /// Remove images that are of no use, and make the store small
+    Gc(Gc),
     /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
     /// Check what building and using images needs, and say what mends it
@@ -255,6 +288,39 @@ pub struct Verify {
     /// Set aside what is damaged, keep what is good, and make it work again
     #[arg(long)]
     pub repair: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pyimg pin` and `pyimg unpin`
+#[derive(Debug, Args)]
+#[command(after_help = PIN_EXAMPLES)]
+pub struct Pin {
+    /// Names of the images, or the first digits of their keys
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pyimg gc`
+#[derive(Debug, Args)]
+#[command(after_help = GC_EXAMPLES)]
+pub struct Gc {
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Disk space that the store may take, such as 500MB or 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
+    pub max_size: Option<Limit<u64>>,
+    /// Remove images that no run has used for so long, such as 30d or 12h
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
+    pub unused_for: Option<Limit<Duration>>,
+    /// Compress images that no run has used for so long
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
+    pub cold_after: Option<Limit<Duration>>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -212,20 +212,24 @@ fn duration(text: &str) -> Option<Option<Duration>> {
     }
 }
 
-/// A size on a command line; `Some(bytes)`, or `None` for no limit.
+/// A limit on a command line; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit<T>(pub Option<T>);
+
+/// A size on a command line, in bytes.
 ///
 /// # Errors
 /// What it may look like.
-pub fn parse_size(text: &str) -> Result<Option<u64>, String> {
-    size(text).ok_or_else(|| format!("it is {SIZES}"))
+pub fn parse_size(text: &str) -> Result<Limit<u64>, String> {
+    size(text).map(Limit).ok_or_else(|| format!("it is {SIZES}"))
 }
 
-/// A duration on a command line, or `None` for never.
+/// A duration on a command line.
 ///
 /// # Errors
 /// What it may look like.
-pub fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
-    duration(text).ok_or_else(|| format!("it is {DURATIONS}"))
+pub fn parse_duration(text: &str) -> Result<Limit<Duration>, String> {
+    duration(text).map(Limit).ok_or_else(|| format!("it is {DURATIONS}"))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::ImageView;
 use super::origin::Origin;
+use super::{ImageView, gc};
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
 use crate::criu::{self, Criu};
@@ -147,7 +147,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
     drop(progress);
-    answer(args, printer, start, true, stored.image)
+    let built = stored.image.record.key;
+    answer(args, printer, start, true, stored.image)?;
+    gc::after_build(&store, &built, printer);
+    Ok(())
 }
 
 fn answer(

@@ -60,6 +60,11 @@ fn row(image: &Image) -> [String; 7] {
         human::size(image.page_bytes),
         human::duration(Duration::from_nanos(record.import_ns)),
         human::age(since(image.created_ns)),
-        image.last_used_ns.map_or_else(|| "never".into(), |ns| human::age(since(ns))),
+        used(image),
     ]
+}
+
+fn used(image: &Image) -> String {
+    let used = image.last_used_ns.map_or_else(|| "never".into(), |ns| human::age(since(ns)));
+    if image.pinned { format!("{used}, pinned") } else { used }
 }

@@ -7,9 +7,11 @@ mod build;
 mod completions;
 mod dir;
 mod doctor;
+mod gc;
 mod ls;
 mod man;
 mod origin;
+mod pin;
 mod rm;
 mod show;
 mod verify;
@@ -39,6 +41,9 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Show(args) => show::run(args, printer),
         Command::Rm(args) => rm::run(args, printer),
         Command::Verify(args) => verify::run(args, printer),
+        Command::Pin(args) => pin::run(args, true, printer),
+        Command::Unpin(args) => pin::run(args, false, printer),
+        Command::Gc(args) => gc::run(args, printer),
         Command::Dir(args) => dir::run(args, printer),
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),
@@ -67,6 +72,18 @@ fn find(store: Option<&Store>, wanted: &str) -> Result<Image> {
             None => error,
         }
     })
+}
+
+/// The images that are meant, each once; all of them must be there.
+fn find_all(store: Option<&Store>, wanted: &[String]) -> Result<Vec<Image>> {
+    let mut images: Vec<Image> = Vec::new();
+    for wanted in wanted {
+        let image = find(store, wanted)?;
+        if !images.iter().any(|known| known.id == image.id) {
+            images.push(image);
+        }
+    }
+    Ok(images)
 }
 
 /// The name that was probably meant.

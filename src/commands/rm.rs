@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::{existing_store, find};
+use super::{existing_store, find_all};
 use crate::cli;
 use crate::error::Result;
-use crate::store::Image;
 use crate::ui::{Printer, human};
 
 /// `pyimg rm --json`
@@ -19,13 +18,7 @@ struct Removed {
 
 pub(super) fn run(args: &cli::Rm, printer: &Printer) -> Result<()> {
     let store = existing_store()?;
-    let mut images: Vec<Image> = Vec::new();
-    for wanted in &args.images {
-        let image = find(store.as_ref(), wanted)?;
-        if !images.iter().any(|known| known.id == image.id) {
-            images.push(image);
-        }
-    }
+    let images = find_all(store.as_ref(), &args.images)?;
     // Without a store nothing can have been found.
     let Some(store) = store else { return Ok(()) };
     let keys: Vec<_> = images.iter().map(|image| image.record.key).collect();

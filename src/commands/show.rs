@@ -207,13 +207,14 @@ fn text(image: &Image, details: &Details) -> String {
         ("built", moment(image.created_ns)),
         ("built with", format!("CRIU {}, {}\n{}", details.criu, details.glibc, details.kernel)),
         ("last used", used),
+        ("pinned", if image.pinned { "yes" } else { "no" }.into()),
         ("key", view.key.clone()),
         ("directory", details.directory.clone()),
     ])
 }
 
 /// What is different about the machine that it was built on.
-fn foreign(record: &ImageRecord, here: &Host) -> Option<String> {
+pub(super) fn foreign(record: &ImageRecord, here: &Host) -> Option<String> {
     let built = Host {
         kernel: record.kernel.clone(),
         libc: record.glibc.clone(),

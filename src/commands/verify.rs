@@ -1,6 +1,7 @@
 //! `pyimg verify`: is the store what was written, and what is to be done if not?
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -45,8 +46,8 @@ struct Found {
 pub(super) fn run(args: &cli::Verify, printer: &Printer) -> Result<()> {
     let dir = store::default_dir()?;
     let depth = if args.read_data { Depth::Data } else { Depth::Tables };
-    let bar = printer.bar("reading");
-    let watch = |done, all| bar.set(done, all);
+    let bar = OnceLock::new();
+    let watch = |read, all| bar.get_or_init(|| printer.bar(all)).advance("reading", read);
     let (report, repaired) = if args.repair {
         match store::repair(&dir, depth, &watch)? {
             Some(repaired) => (Some(repaired.report.clone()), Some(repaired)),

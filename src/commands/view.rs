@@ -37,6 +37,8 @@ pub struct ImageView {
     pub uses: u64,
     /// When the last of them began, RFC 3339, UTC; null if there was none.
     pub last_used: Option<String>,
+    /// Whether cleaning up leaves it alone.
+    pub pinned: bool,
 }
 
 impl From<&Image> for ImageView {
@@ -57,6 +59,7 @@ impl From<&Image> for ImageView {
             created: timestamp(image.created_ns).to_string(),
             uses: image.hits,
             last_used: image.last_used_ns.map(|ns| timestamp(ns).to_string()),
+            pinned: image.pinned,
         }
     }
 }
@@ -65,6 +68,11 @@ impl From<&Image> for ImageView {
 pub(super) fn timestamp(ns: i64) -> Timestamp {
     // Every i64 of nanoseconds lies within the years that jiff knows.
     Timestamp::from_nanosecond(ns.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Now, as the store counts time.
+pub(super) fn now_ns() -> i64 {
+    i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 /// How long ago a time of the store's was; none at all if the clock was set back.

@@ -132,7 +132,7 @@ fn a_wrong_variable_is_named() {
 fn sizes_and_durations() {
     let sizes = [("0", 0), ("500MB", 500_000_000), ("2GiB", 2 << 30), ("1.5 GB", 1_500_000_000)];
     for (text, bytes) in sizes {
-        assert_eq!(parse_size(text).unwrap(), Some(bytes), "{text}");
+        assert_eq!(parse_size(text).unwrap(), Limit(Some(bytes)), "{text}");
     }
     for bad in ["", "ten", "-1GB", "5 apples"] {
         assert!(parse_size(bad).is_err(), "{bad}");
@@ -147,10 +147,14 @@ fn sizes_and_durations() {
         ("45s", 45),
     ];
     for (text, seconds) in durations {
-        assert_eq!(parse_duration(text).unwrap(), Some(Duration::from_secs(seconds)), "{text}");
+        assert_eq!(
+            parse_duration(text).unwrap(),
+            Limit(Some(Duration::from_secs(seconds))),
+            "{text}"
+        );
     }
     for bad in ["", "30", "soon", "-1d", "1 month", "1 year"] {
         assert!(parse_duration(bad).is_err(), "{bad}");
     }
-    assert_eq!(parse_duration("never").unwrap(), None);
+    assert_eq!(parse_duration("never").unwrap(), Limit(None));
 }

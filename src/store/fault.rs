@@ -10,10 +10,6 @@ pub const POINTS: &[&str] = &[
     "build-pack-put",
     "build-image-put",
     "build-committed",
-    "gc-index-changed",
-    "gc-swept",
-    "gc-pack-copied",
-    "gc-pack-replaced",
     "repair-mode-set",
     "repair-made",
     "repair-time-set",
@@ -23,6 +19,10 @@ pub const POINTS: &[&str] = &[
     "repair-index-built",
     "repair-index-put",
     "repair-unlisted",
+    "gc-index-changed",
+    "gc-swept",
+    "gc-pack-copied",
+    "gc-pack-replaced",
 ];
 
 /// A place of this name.

@@ -32,6 +32,16 @@ pub enum Step {
     Freezing,
 }
 
+/// When the next automatic gc is due, so that builds do not look in vain: after that time,
+/// or once the store has grown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextGc {
+    /// In nanoseconds since 1970.
+    pub after_ns: i64,
+    /// Once [`Reader::indexed_bytes`] are more than this.
+    pub above_bytes: u64,
+}
+
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Cleaned {
@@ -83,23 +93,22 @@ impl Reader {
         self.rows().bytes()
     }
 
-    /// When the last automatic gc that could not keep the limit ended, in nanoseconds since
-    /// 1970, and what the store took up then; none if the last one could.
+    /// When the next automatic gc is due, if the last one had to keep this limit.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn vain_gc(&self) -> Result<Option<(i64, u64)>> {
-        self.rows().vain_gc()
+    pub fn next_gc(&self, max_bytes: u64) -> Result<Option<NextGc>> {
+        self.rows().next_gc(max_bytes)
     }
 }
 
 impl Store {
-    /// Remembers an automatic gc that could not keep the limit, or that the last one could.
+    /// Remembers when the next automatic gc is due, for this limit.
     ///
     /// # Errors
     /// When the index cannot be written.
-    pub fn set_vain_gc(&self, vain: Option<(i64, u64)>) -> Result<()> {
-        index::shrink(&self.index, self.dir(), |_| self.rows().set_vain_gc(vain))
+    pub fn set_next_gc(&self, max_bytes: u64, next: &NextGc) -> Result<()> {
+        index::shrink(&self.index, self.dir(), |_| self.rows().set_next_gc(max_bytes, next))
     }
 
     /// Carries out a plan. `progress` hears of each step how many bytes more it has dealt

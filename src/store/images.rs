@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::failure::sql;
+use super::gc::NextGc;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
 use super::manifest::Extent;
 use super::pack::PackInfo;
@@ -137,21 +138,21 @@ impl Images<'_> {
         self.index.query_row(query, (), |row| row.get(0)).map_err(sql(self.root))
     }
 
-    /// The last automatic gc that was in vain: when it ended, and what the store took up.
-    pub fn vain_gc(&self) -> Result<Option<(i64, u64)>> {
-        let query = "SELECT ended_ns, bytes FROM vain_gc";
-        Ok(self.rows(query, &[], |row| Ok((row.get(0)?, row.get(1)?)))?.pop())
+    /// When the next automatic gc is due, for this limit.
+    pub fn next_gc(&self, max_bytes: u64) -> Result<Option<NextGc>> {
+        let query = "SELECT after_ns, above_bytes FROM next_gc WHERE max_bytes = ?";
+        let read = |row: &Row| Ok(NextGc { after_ns: row.get(0)?, above_bytes: row.get(1)? });
+        // SQLite's integers have a sign; only equality matters.
+        Ok(self.rows(query, &[&max_bytes.cast_signed()], read)?.pop())
     }
 
-    /// Remembers an automatic gc that was in vain, or that the last one was not.
-    pub fn set_vain_gc(&self, vain: Option<(i64, u64)>) -> Result<()> {
-        let set = match vain {
-            Some((ended_ns, bytes)) => self.index.execute(
-                "INSERT OR REPLACE INTO vain_gc VALUES (1, ?, ?)",
-                params![ended_ns, bytes],
-            ),
-            None => self.index.execute("DELETE FROM vain_gc", ()),
-        };
+    /// Remembers when the next automatic gc is due, for this limit.
+    pub fn set_next_gc(&self, max_bytes: u64, next: &NextGc) -> Result<()> {
+        let above_bytes = i64::try_from(next.above_bytes).unwrap_or(i64::MAX);
+        let set = self.index.execute(
+            "INSERT OR REPLACE INTO next_gc VALUES (1, ?, ?, ?)",
+            params![max_bytes.cast_signed(), next.after_ns, above_bytes],
+        );
         set.map(drop).map_err(sql(self.root))
     }
 

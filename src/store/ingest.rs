@@ -147,6 +147,13 @@ impl Ingest<'_> {
         self.extents.push(next);
     }
 
+    /// Takes nothing from any pack, as if all of them were unusable.
+    #[cfg(test)]
+    pub(super) fn forget_packs(&mut self) {
+        self.known = Known::default();
+        self.packs.clear();
+    }
+
     /// The number under which extents know a pack.
     fn number(&mut self, pack: Option<usize>) -> u32 {
         let known = self.used.iter().position(|used| *used == pack);

@@ -171,23 +171,56 @@ pub(super) fn renew_runs(layout: &Layout) -> Result<()> {
 /// Waits until nobody restores any more what the index no longer knows; false
 /// if somebody still does after `patience`. The caller holds the change lock
 /// exclusively and has committed.
+///
+/// A file that is replaced keeps a name in `tmp` until its holders are outlasted,
+/// so that those who were not are waited for the next time too.
 pub(super) fn outlast_runs(layout: &Layout, patience: Duration) -> Result<bool> {
-    let path = layout.runs_lock();
-    // Open for writing: NFS turns flock into a record lock, which asks for it.
-    let old = match OpenOptions::new().read(true).write(true).open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        opened => Some(opened.doing("open", &path)?),
+    let (path, temporary) = (layout.runs_lock(), layout.temporary());
+    let kept = tempfile::Builder::new()
+        .prefix(OLD_RUNS)
+        .make_in(&temporary, |kept| fs::hard_link(&path, kept))
+        .and_then(|kept| kept.keep().map_err(|error| error.error));
+    let replaced = match kept {
+        Ok(_) => renew_runs(layout),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return renew_runs(layout).map(|()| true);
+        }
+        Err(error) => Err(error).doing("create a file in", &temporary),
     };
-    // Without room for a new file the old one has to do; new runs may then keep us
-    // waiting, but making room is what removals are for.
-    let renewed = renew_runs(layout);
-    match old {
-        None => renewed.map(|()| true),
-        Some(old) => {
-            let waited = wait(old, FlockArg::LockExclusiveNonblock, patience);
-            Ok(waited.doing("lock", Path::new(&path))?.is_some())
+    let mut old: Vec<_> = fs::read_dir(&temporary)
+        .doing("read", &temporary)?
+        .flatten()
+        .filter(|entry| is_old_runs(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    if replaced.is_err() {
+        // Without room for a new file the old one has to do; new runs may then keep us
+        // waiting, but making room is what removals are for.
+        old.push(path.clone());
+    }
+    let end = Instant::now() + patience;
+    let mut outlasted = true;
+    for old in old {
+        // Open for writing: NFS turns flock into a record lock, which asks for it.
+        let file = OpenOptions::new().read(true).write(true).open(&old).doing("open", &old)?;
+        let rest = end.saturating_duration_since(Instant::now());
+        let waited = wait(file, FlockArg::LockExclusiveNonblock, rest).doing("lock", &old)?;
+        // While it is held alone: whoever locks it next is to see that it has no name.
+        match waited {
+            Some(_alone) if old != path => fs::remove_file(&old).doing("remove", &old)?,
+            Some(_alone) => {}
+            None => outlasted = false,
         }
     }
+    Ok(outlasted)
+}
+
+/// How the names begin, in `tmp`, of runs locks whose holders have not been outlasted.
+const OLD_RUNS: &str = "runs-";
+
+/// Whether a name in `tmp` is that of such a lock, which only [`outlast_runs`] may remove.
+pub(super) fn is_old_runs(name: &str) -> bool {
+    name.starts_with(OLD_RUNS)
 }
 
 #[cfg(test)]
@@ -245,6 +278,22 @@ mod tests {
         let newest = run(&layout).unwrap();
         drop((new, newest));
         assert!(outlast_runs(&layout, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn a_run_that_was_not_outlasted_is_waited_for_again() {
+        let (_dir, layout) = layout();
+        let oldest = run(&layout).unwrap();
+        let mut later = Vec::new();
+        for _ in 0..3 {
+            assert!(!outlast_runs(&layout, Duration::from_millis(5)).unwrap());
+            later.push(run(&layout).unwrap());
+        }
+        drop(oldest);
+        assert!(!outlast_runs(&layout, Duration::from_millis(5)).unwrap());
+        drop(later);
+        assert!(outlast_runs(&layout, Duration::ZERO).unwrap());
+        assert_eq!(fs::read_dir(layout.temporary()).unwrap().count(), 0);
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
-//! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`];
-//! - to check and to mend: [`verify`], [`repair`].
+//! - to check and to mend: [`verify`], [`repair`];
+//! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
 //! for syncing only, by a build, and none outlives its call.

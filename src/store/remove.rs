@@ -164,7 +164,7 @@ fn delete(path: &Path) -> io::Result<()> {
 /// Deletes what builds that were cut off have left. The caller holds the change
 /// lock alone, so no build is under way.
 pub(super) fn clear_temporary(layout: &Layout) {
-    clear(layout, |name| !name.starts_with(DISCARDED));
+    clear(layout, |name| !name.starts_with(DISCARDED) && !lock::is_old_runs(name));
 }
 
 /// Deletes some of what lies in `tmp`. What cannot be deleted does no harm.

@@ -6,6 +6,7 @@
 mod access;
 mod disks;
 mod formats;
+mod gc;
 mod images;
 mod pages;
 mod repair;

@@ -37,7 +37,8 @@ use survey::{Scope, Survey};
 /// How often what looks damaged is looked at again while the index keeps changing.
 const ROUNDS: usize = 5;
 
-/// Is told how far it is: bytes read, and bytes to be read in all.
+/// Is told how far it is: how many bytes have just been read, and how many are to be read
+/// in all, which is 0 where that is not known beforehand.
 pub type Watch<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// How much is read to verify a store.

@@ -36,18 +36,22 @@ pub fn duration(duration: Duration) -> String {
 
 /// How long ago something was, roughly: `3 hours ago`.
 pub fn age(age: Duration) -> String {
+    match age.as_secs() {
+        0..10 => "just now".into(),
+        _ => format!("{} ago", span(age)),
+    }
+}
+
+/// A longer duration, roughly: `3 hours`.
+pub fn span(span: Duration) -> String {
     const STEPS: [(u64, &str); 5] =
         [(60, "second"), (60, "minute"), (24, "hour"), (7, "day"), (u64::MAX, "week")];
-    let mut count = age.as_secs();
-    if count < 10 {
-        return "just now".into();
-    }
+    let mut steps = span.as_secs();
     for (next, unit) in STEPS {
-        if count < next {
-            let plural = if count == 1 { "" } else { "s" };
-            return format!("{count} {unit}{plural} ago");
+        if steps < next {
+            return count(steps, unit);
         }
-        count /= next;
+        steps /= next;
     }
     unreachable!("the last step takes every count")
 }

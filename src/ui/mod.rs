@@ -1,4 +1,4 @@
-//! What a person sees: text, tables, a spinner.
+//! What a person sees: text, tables, a spinner, a bar.
 //!
 //! Commands decide what is to be said; here is decided how and where. Data goes to
 //! standard output, everything else to standard error. Nothing here knows what an image

@@ -80,7 +80,7 @@ impl Printer {
         }
     }
 
-    /// Shows how far a long task is: on a terminal, else nowhere.
+    /// Shows how far a build is: on a terminal, else nowhere.
     pub fn progress(&self) -> Box<dyn Progress> {
         match self.shows_progress() {
             true => Box::new(progress::Spinner::new(self.color != ColorChoice::Never)),
@@ -88,11 +88,10 @@ impl Printer {
         }
     }
 
-    /// Shows how much of a long task is done: on a terminal, else nowhere. `what` is what is
-    /// done: "reading".
-    pub fn bar(&self, what: &'static str) -> Bar {
+    /// Shows how much of so many bytes is done: on a terminal, else nowhere.
+    pub fn bar(&self, bytes: u64) -> Bar {
         match self.shows_progress() {
-            true => Bar::new(what, self.color != ColorChoice::Never),
+            true => Bar::new(bytes, self.color != ColorChoice::Never),
             false => Bar::hidden(),
         }
     }

@@ -1,4 +1,4 @@
-//! Shows how far a build is.
+//! Shows how far a build, or cleaning up, is.
 //!
 //! There is no thread behind it: CRIU is to be called while this process has only one,
 //! so whoever waits says now and then that it still goes on.
@@ -29,6 +29,42 @@ pub trait Progress {
     /// A phase begins, or, if it is the one that was named last, still goes on: that
     /// turns the spinner, and is to be said a few times a second where that is possible.
     fn phase(&self, phase: Phase);
+}
+
+/// A bar for work that is counted in bytes. Dropping it takes away what it shows.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar for so many bytes; nothing is shown without work.
+    pub(super) fn new(bytes: u64, color: bool) -> Self {
+        if bytes == 0 {
+            return Self::hidden();
+        }
+        let bar = if color { "{wide_bar:.cyan}" } else { "{wide_bar}" };
+        let template = format!("{{msg:11}} {bar} {{decimal_bytes}}/{{decimal_total_bytes}}");
+        let style = ProgressStyle::with_template(&template).expect("the template is well-formed");
+        Self(ProgressBar::new(bytes).with_style(style))
+    }
+
+    /// One that shows nothing.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    /// So many bytes more are done, by this.
+    pub fn advance(&self, text: &'static str, bytes: u64) {
+        if self.0.message() != text {
+            self.0.set_message(text);
+        }
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// Shows nothing.
@@ -104,44 +140,6 @@ impl Progress for Spinner {
 impl Drop for Spinner {
     fn drop(&mut self) {
         self.clear();
-    }
-}
-
-/// A bar that shows how much of something long has been read or written, in bytes; on
-/// standard error, or nowhere. Dropping it takes it away.
-#[derive(Debug)]
-pub struct Bar {
-    bar: ProgressBar,
-}
-
-impl Bar {
-    /// A bar that nobody sees.
-    pub(super) fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden() }
-    }
-
-    /// A bar with a word before it.
-    pub(super) fn new(what: &'static str, color: bool) -> Self {
-        let bar = if color { "{bar:30.cyan}" } else { "{bar:30}" };
-        let template = format!("{{msg}} {bar} {{bytes}} of {{total_bytes}}, {{eta}} to go");
-        let style = ProgressStyle::with_template(&template)
-            .expect("the template is well-formed")
-            .progress_chars("━╸─");
-        Self { bar: ProgressBar::no_length().with_style(style).with_message(what) }
-    }
-
-    /// So much of so much is done. Any thread may say so.
-    pub fn set(&self, done: u64, all: u64) {
-        if self.bar.length() != Some(all) {
-            self.bar.set_length(all);
-        }
-        self.bar.set_position(done);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

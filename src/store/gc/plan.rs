@@ -43,7 +43,7 @@ impl Limits {
 
 /// When an image was last of use, in nanoseconds since 1970.
 pub fn used_ns(image: &Image) -> i64 {
-    image.last_used_ns.map_or(image.created_ns, |used| used.max(image.created_ns))
+    image.last_used_ns.unwrap_or(image.created_ns)
 }
 
 /// Why an image is removed.
@@ -123,6 +123,14 @@ impl Plan {
             && self.freezes.is_empty()
     }
 
+    /// Bytes that have to be dealt with, for a progress bar.
+    pub fn work(&self) -> u64 {
+        self.removals.iter().map(|removal| removal.bytes).sum::<u64>()
+            + self.leftovers.iter().map(|left| left.bytes).sum::<u64>()
+            + self.repacks.iter().map(Repack::bytes).sum::<u64>()
+            + self.freezes.iter().map(|freeze| freeze.bytes).sum::<u64>()
+    }
+
     /// Makes a plan. `stale` says of each image of the survey why no run can use it;
     /// `spared` is an image that stays whatever it takes; `used` counts the distinct pages
     /// of a pack that some images use, if that can be told, and takes long.
@@ -136,8 +144,7 @@ impl Plan {
         let mut rest = Rest::new(survey, limits, spared);
         let mut plan = Self {
             leftovers: survey.leftovers.clone(),
-            bytes_before: rest.bytes()
-                + survey.leftovers.iter().map(|left| left.bytes).sum::<u64>(),
+            bytes_before: survey.bytes(),
             ..Self::default()
         };
         // The longest unused first; of those, the order in which they were made.
@@ -243,13 +250,6 @@ impl<'s> Rest<'s> {
         let mut rest = Self { survey, warm, packs, files, sizes: 0, gains };
         rest.sizes = (0..rest.packs.len()).map(|pack| rest.size(pack)).sum();
         rest
-    }
-
-    /// What everything takes on disk now.
-    fn bytes(&self) -> u64 {
-        let packs = self.survey.packs.iter().zip(&self.packs);
-        let used = packs.filter(|(_, users)| !users.images.is_empty());
-        self.files + used.map(|(pack, _)| pack.bytes).sum::<u64>()
     }
 
     /// What it will take about, once packs are written anew and cold.

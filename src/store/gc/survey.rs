@@ -72,6 +72,13 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// What all of it takes, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.images.iter().map(|image| image.bytes).sum::<u64>()
+            + self.packs.iter().map(|pack| pack.bytes).sum::<u64>()
+            + self.leftovers.iter().map(|left| left.bytes).sum::<u64>()
+    }
+
     /// Looks at a store.
     ///
     /// # Errors
@@ -121,7 +128,10 @@ fn leftovers(store: &Reader) -> Result<Vec<Leftover>> {
     paths.extend(orphans.packs.iter().map(|id| layout.pack(id)));
     let temporary = layout.temporary();
     for entry in fs::read_dir(&temporary).doing("read", &temporary)? {
-        paths.push(entry.doing("read", &temporary)?.path());
+        let entry = entry.doing("read", &temporary)?;
+        if !lock::is_old_runs(&entry.file_name().to_string_lossy()) {
+            paths.push(entry.path());
+        }
     }
     let leftover = |path: &Path| Leftover {
         path: path.strip_prefix(layout.root()).unwrap_or(path).display().to_string(),

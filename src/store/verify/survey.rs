@@ -324,10 +324,8 @@ impl<'a> Survey<'a> {
     }
 
     fn have_read(&self, bytes: u64) {
-        let read = self.read.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if self.to_read > 0 {
-            (self.watch)(read, self.to_read);
-        }
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        (self.watch)(bytes, self.to_read);
     }
 
     fn pack(&self, info: &PackInfo, used: &Slots) -> Vec<Problem> {
