@@ -309,8 +309,13 @@ impl Lab {
         images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What is wrong with the store: that every image that is listed can be used, and works.
+    /// What is wrong with the store, if anything: it verifies, and every image that is
+    /// listed can be used and works.
     pub fn obstacle(&self) -> Option<String> {
+        let verified = run(pyimg(&self.store).args(["verify", "--read-data"]));
+        if verified.code() != 0 {
+            return Some(format!("{}{}", verified.stdout_text(), verified.stderr_text()));
+        }
         let program = "import json; print(json.dumps([6 * 7]))";
         self.names().into_iter().find_map(|name| {
             let output = run(self.pyrun().args(["--image", &name, "-c", program]));

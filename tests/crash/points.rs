@@ -2,6 +2,9 @@
 //! real images.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
@@ -57,26 +60,73 @@ fn no_points() -> bool {
 
 // ---- With real images ----
 
-/// How all points whose names begin alike are reached.
+/// How points whose names begin alike are reached.
 struct Scenario {
-    points: &'static str,
+    points: &'static [&'static str],
     /// What the store must be made to be first.
     prepare: fn(&Lab),
-    command: fn(&Lab) -> Command,
+    command: &'static [&'static str],
+    /// Images that stay.
+    kept: &'static [&'static str],
+    /// Whether nothing may be wrong before the command has succeeded.
+    sound: bool,
 }
 
-const SCENARIOS: &[Scenario] = &[Scenario {
-    points: "build-",
-    prepare: |_| (),
-    command: |lab| {
-        pyimg(lab, &["build", "--name", "new", "--python", PYTHON, "import json, bisect"])
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        points: &["build-"],
+        prepare: |_| (),
+        command: &["build", "--name", "new", "--python", PYTHON, "import json, bisect"],
+        kept: &["one", "two"],
+        sound: true,
     },
-}];
+    Scenario {
+        points: &["gc-"],
+        prepare: |lab| {
+            // Little of the first is in the second, which is all that is left of its pack.
+            lab.build(&["--name", "big", "import json, asyncio, unittest"]).success();
+            lab.build(&["--name", "small", "import json, heapq"]).success();
+            pyimg(lab, &["rm", "big"]);
+            pyimg(lab, &["pin", "one"]);
+            pyimg(lab, &["pin", "small"]);
+        },
+        command: &["gc", "--unused-for", "0s"],
+        kept: &["one", "small"],
+        sound: true,
+    },
+    Scenario {
+        points: &["repair-index-", "repair-copy-"],
+        prepare: |lab| fs::write(lab.store.join("index.sqlite"), "hello").unwrap(),
+        command: &["verify", "--repair"],
+        kept: &["one", "two"],
+        sound: false,
+    },
+    Scenario {
+        points: &["repair-"],
+        prepare: |lab| {
+            fs::remove_file(directory_of(lab, "two").join("files.img")).unwrap();
+            fs::remove_file(lab.store.join("runs.lock")).unwrap();
+            fs::set_permissions(lab.store.join("packs"), Permissions::from_mode(0o755)).unwrap();
+            let written = std::time::UNIX_EPOCH;
+            for entry in fs::read_dir(lab.store.join("packs")).unwrap() {
+                let file = File::options().write(true).open(entry.unwrap().path()).unwrap();
+                file.set_modified(written).unwrap();
+            }
+        },
+        command: &["verify", "--repair"],
+        kept: &["one"],
+        sound: false,
+    },
+];
 
 /// Stands for the interpreter of the lab.
 const PYTHON: &str = "PYTHON";
 
-fn pyimg(lab: &Lab, arguments: &[&str]) -> Command {
+fn pyimg(lab: &Lab, arguments: &[&str]) -> String {
+    common::run(&mut command(lab, arguments)).success()
+}
+
+fn command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = common::pyimg(&lab.store);
     for argument in arguments {
         match *argument {
@@ -85,6 +135,12 @@ fn pyimg(lab: &Lab, arguments: &[&str]) -> Command {
         };
     }
     command
+}
+
+fn directory_of(lab: &Lab, name: &str) -> PathBuf {
+    let shown: serde_json::Value =
+        serde_json::from_str(&pyimg(lab, &["show", name, "--json"])).unwrap();
+    shown["directory"].as_str().unwrap().into()
 }
 
 /// A store with two images, to be copied.
@@ -104,7 +160,10 @@ fn killed_at_every_named_place() {
     }
     lab();
     in_parallel(FAULT_POINTS, |point| {
-        let scenario = SCENARIOS.iter().find(|scenario| point.starts_with(scenario.points));
+        let leads_there = |scenario: &&Scenario| {
+            scenario.points.iter().any(|beginning| point.starts_with(beginning))
+        };
+        let scenario = SCENARIOS.iter().find(leads_there);
         killed_at(point, scenario.unwrap_or_else(|| panic!("{point} is never tried")));
     });
 }
@@ -112,17 +171,18 @@ fn killed_at_every_named_place() {
 fn killed_at(point: &str, scenario: &Scenario) {
     let lab = lab().copy();
     (scenario.prepare)(&lab);
-    let before = lab.names();
-    let output = common::run((scenario.command)(&lab).env("PYIMG_FAULT", point));
+    let output = common::run(command(&lab, scenario.command).env("PYIMG_FAULT", point));
     assert_eq!(output.code(), -9, "{point} was not reached: {output:?}");
     assert!(eventually(|| processes_of(&lab.store).is_empty()), "{:?}", processes_of(&lab.store));
-    for time in ["killed", "done"] {
+    let check = |time: &str| {
         assert_eq!(lab.obstacle(), None, "{point}, {time}");
         let names = lab.names();
-        let kept = before.iter().all(|name| names.contains(name));
+        let kept = scenario.kept.iter().all(|kept| names.iter().any(|name| name == kept));
         assert!(kept, "{point}, {time}: there is {names:?}");
-        if time == "killed" {
-            common::run(&mut (scenario.command)(&lab)).success();
-        }
+    };
+    if scenario.sound {
+        check("killed");
     }
+    pyimg(&lab, scenario.command);
+    check("done");
 }
