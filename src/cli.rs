@@ -55,6 +55,18 @@ Examples:
 If one of the images does not exist, none is removed. Programs that were started from an
 image go on.";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  pyimg verify
+  pyimg verify --read-data
+  pyimg verify --repair
+
+It changes nothing and keeps nobody waiting. A repair deletes nothing: what is damaged goes
+into the directory `quarantine` of the store, with the reason beside it, and so do images
+that need it; all others stay and work.
+
+Exit status: 0 if nothing is wrong, or no more after a repair; 1 if something is.";
+
 const PIN_EXAMPLES: &str = "\
 A pinned image is left alone by `pyimg gc` and when a build makes room, whatever the limits.
 `pyimg rm` removes it all the same.";
@@ -154,6 +166,8 @@ pub enum Command {
     Show(Show),
     /// Remove images
     Rm(Rm),
+    /// Check the store, and mend what can be mended
+    Verify(Verify),
     /// Keep images, whatever the limits
     Pin(Pin),
     /// No longer keep images whatever the limits
@@ -255,6 +269,21 @@ pub struct Rm {
     /// Names of the images, or the first digits of their keys
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pyimg verify`
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// Read every page and every file too, and compare them with their hashes
+    #[arg(long)]
+    pub read_data: bool,
+    /// Set aside what is damaged, keep what is good, and make it work again
+    #[arg(long)]
+    pub repair: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

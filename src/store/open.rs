@@ -114,11 +114,7 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
         access::private_dir(&inner)?;
     }
     if !layout.secret().exists() {
-        let new = layout.temporary().join("secret");
-        let _ = fs::remove_file(&new);
-        durable::write(&new, &random()?, 0)?;
-        durable::sync_tree(&layout.temporary(), 0)?;
-        durable::put(&new, dir, &layout.secret())?;
+        make_secret(layout)?;
     }
     if !layout.runs_lock().exists() {
         lock::renew_runs(layout)?;
@@ -136,9 +132,19 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     Ok(index)
 }
 
+/// Makes a secret. The caller holds the change lock alone.
+pub(super) fn make_secret(layout: &Layout) -> Result<()> {
+    let new = layout.temporary().join("secret");
+    let _ = fs::remove_file(&new);
+    durable::write(&new, &random()?, 0)?;
+    durable::sync_file(&new)?;
+    durable::put(&new, layout.root(), &layout.secret())?;
+    Ok(())
+}
+
 /// A directory full of other things is nobody's store: the mistake is in
 /// PYIMG_DIR.
-fn refuse_foreign(layout: &Layout) -> Result<()> {
+pub(super) fn refuse_foreign(layout: &Layout) -> Result<()> {
     let dir = layout.root();
     for entry in fs::read_dir(dir).doing("read", dir)? {
         let name = entry.doing("read", dir)?.file_name();

@@ -46,6 +46,12 @@ impl Slots {
         })
     }
 
+    /// Whether this slot is among them.
+    pub fn has(&self, slot: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= slot);
+        self.ranges.get(at).is_some_and(|range| range.start <= slot)
+    }
+
     /// Adds those of another set.
     pub fn add(&mut self, others: Self) {
         *self = std::mem::take(&mut self.ranges).into_iter().chain(others.ranges).collect();

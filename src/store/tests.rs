@@ -9,6 +9,8 @@ mod formats;
 mod gc;
 mod images;
 mod pages;
+mod repair;
+mod verify;
 
 use std::path::Path;
 

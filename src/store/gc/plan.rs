@@ -43,7 +43,7 @@ impl Limits {
 
 /// When an image was last of use, in nanoseconds since 1970.
 pub fn used_ns(image: &Image) -> i64 {
-    image.last_used_ns.map_or(image.created_ns, |used| used.max(image.created_ns))
+    image.last_used_ns.unwrap_or(image.created_ns)
 }
 
 /// Why an image is removed.
