@@ -209,7 +209,9 @@ fn park(
     report.ok_or_else(|| Error::failed("the park library parked without a report").into())
 }
 
-fn check_interrupt(interrupted: &Interrupted) -> Result<()> {
+/// # Errors
+/// When a signal has arrived that ends the build.
+pub fn check_interrupt(interrupted: &Interrupted) -> Result<()> {
     match interrupted.signal() {
         Some(_) => Err(Error::failed("interrupted; nothing was stored")),
         None => Ok(()),

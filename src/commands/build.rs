@@ -81,6 +81,9 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
+    let interrupted = Interrupted::watch()
+        .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
+    let _alone = wait_for_others(&store, &record.key, &interrupted, printer)?;
     let existing = store.by_key(&record.key)?;
     let name = choose_name(&store, args, &recipe, &python, existing.as_ref())?;
     if let Some(image) = &existing
@@ -100,8 +103,6 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let replaced: Vec<ImageKey> =
         store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
 
-    let interrupted = Interrupted::watch()
-        .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
     let progress = printer.progress();
     let seed = hash_seed(&store.secret()?);
     let scratch = tempfile::Builder::new()
@@ -163,6 +164,22 @@ fn answer(
         printer.note(&format!("{name} is there already and unchanged; --force builds it again"));
     }
     Ok(())
+}
+
+/// Waits while another process builds the same image, which is then there.
+fn wait_for_others(
+    store: &Store,
+    key: &ImageKey,
+    interrupted: &Interrupted,
+    printer: &Printer,
+) -> Result<Option<store::BuildLock>> {
+    let mut told = false;
+    store.lock_build(key, &mut || {
+        if !std::mem::replace(&mut told, true) {
+            printer.note("waiting for another pyimg that builds the same image");
+        }
+        capture::check_interrupt(interrupted)
+    })
 }
 
 /// The interpreter that was named, or else the one that `pyrun` would find.

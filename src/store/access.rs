@@ -80,13 +80,15 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Creates a new file that only its owner may read and write.
 pub(super) fn private_file(path: &Path) -> Result<File> {
-    let create = || -> io::Result<File> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(file)
-    };
-    create().doing("create", path)
+    create_private(path).doing("create", path)
+}
+
+/// The same, with the system's own error.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 #[cfg(test)]

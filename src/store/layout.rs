@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 9] = [
+pub(super) const ENTRIES: [&str; 10] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
+    "builds.lock",
     "runs.lock",
     "secret",
     "packs",
@@ -81,6 +82,10 @@ impl Layout {
 
     pub fn changes_lock(&self) -> PathBuf {
         self.root.join("changes.lock")
+    }
+
+    pub fn builds_lock(&self) -> PathBuf {
+        self.root.join("builds.lock")
     }
 
     pub fn runs_lock(&self) -> PathBuf {

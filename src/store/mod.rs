@@ -50,6 +50,7 @@ pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
 pub use index::FORMAT;
 pub use ingest::Ingest;
 pub use layout::default_dir;
+pub use lock::BuildLock;
 pub use manifest::{Extent, FileInfo, Manifest, Source};
 pub use open::Store;
 pub use pack::{PackInfo, offset_of};

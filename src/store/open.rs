@@ -9,6 +9,7 @@ use super::failure::{Doing, damaged};
 use super::ids::{Digest, ImageKey};
 use super::index::{self, State};
 use super::layout::{self, Layout};
+use super::lock::BuildLock;
 use super::reader::{Reader, not_a_directory};
 use super::record::FileState;
 use super::{access, durable, lock};
@@ -69,6 +70,17 @@ impl Store {
         let bytes = fs::read(&path).doing("read", &path)?;
         let wrong = || damaged(self.dir(), format_args!("its secret has {} bytes", bytes.len()));
         bytes.as_slice().try_into().map_err(|_| wrong())
+    }
+
+    /// Waits until nobody else builds the image of this key; until what is returned is
+    /// dropped nobody will. `waiting` is called again and again meanwhile; its error is
+    /// returned. Nothing where the store cannot be written.
+    pub fn lock_build(
+        &self,
+        key: &ImageKey,
+        waiting: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<BuildLock>> {
+        lock::build(&self.layout, key, waiting)
     }
 
     /// Pins an image, so that cleaning up leaves it alone, or unpins it; false if

@@ -5,6 +5,7 @@
 
 mod access;
 mod disks;
+mod formats;
 mod gc;
 mod images;
 mod pages;

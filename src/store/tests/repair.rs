@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::verify::{DAMAGES, Lab, NAMES, flip, memory};
 use super::*;
+use crate::store::layout::USES;
 use crate::store::repair::Done;
 
 fn mend(lab: &Lab, depth: Depth) -> Repaired {
@@ -190,7 +191,7 @@ fn of_two_builds_the_newest_is_listed() {
         fs::create_dir(to).unwrap();
         files_in(from)
             .iter()
-            .for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
+            .for_each(|name| assert!(fs::copy(from.join(name), to.join(name)).unwrap() > 0 || name == USES));
         fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     };
     copy(&dir, &old);
