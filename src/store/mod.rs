@@ -37,8 +37,8 @@ mod pages;
 mod reader;
 mod record;
 mod remove;
-mod repair;
 mod repack;
+mod repair;
 mod slots;
 #[cfg(test)]
 mod tests;
