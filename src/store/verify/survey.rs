@@ -145,7 +145,7 @@ impl<'a> Survey<'a> {
             }
         }
         // They are not there in a store that never needed them.
-        for file in [layout.changes_lock(), layout.journal()] {
+        for file in [layout.changes_lock(), layout.builds_lock(), layout.journal()] {
             self.entry(&file, Type::File);
         }
         self.entry(&layout.quarantine(), Type::Directory);
