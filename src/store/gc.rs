@@ -18,8 +18,9 @@ use super::repack::InUse;
 use super::{Reader, Store, fault, index, lock};
 use crate::error::{Error, Result};
 
-/// So many images are taken out at once: few enough that builds are not kept waiting.
-const AT_ONCE: usize = 200;
+/// So many images are taken out at once: few enough that builds are not kept waiting, and
+/// that the journal stays small (see [`index::shrink`]).
+const AT_ONCE: usize = 100;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
