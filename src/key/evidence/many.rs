@@ -4,9 +4,9 @@
 //! piece of text, and the same text has the same answer: so the text is not even parsed if
 //! it was seen before, and every file is looked at once.
 
-use std::collections::HashMap;
 use std::io;
 
+use foldhash::{HashMap, HashMapExt as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -72,24 +72,21 @@ impl Many {
             self.directories.insert(path.into(), HashMap::new());
         }
         let Some(known) = self.directories.get_mut(path) else { return Ok(None) };
-        let unknown: Vec<&RawValue> =
-            raw.files.iter().copied().filter(|file| !known.contains_key(file.get())).collect();
-        if !unknown.is_empty() {
-            let path = serde_json::from_str::<Path>(path)?.0;
-            for text in unknown {
-                let file: FileState = serde_json::from_str(text.get())?;
-                let directory = Directory { path: path.clone(), files: vec![file] };
-                let change = directory.first_change().map(|changed| changed.what);
-                known.insert(text.get().into(), change);
-                self.count += 1;
-            }
-        }
         for text in &raw.files {
-            if let Some(Some(what)) = known.get(text.get()) {
-                let path = serde_json::from_str::<Path>(path)?.0;
-                let file: FileState = serde_json::from_str(text.get())?;
-                let directory = Directory { path, files: Vec::new() };
-                return Ok(Some(Changed { path: directory.path_of(&file), what: *what }));
+            let text = text.get();
+            let change = match known.get(text) {
+                Some(None) => continue,
+                Some(Some(what)) => Some(*what),
+                None => {
+                    let change = single(path, text)?.first_change().map(|changed| changed.what);
+                    known.insert(text.into(), change);
+                    self.count += 1;
+                    change
+                }
+            };
+            if let Some(what) = change {
+                let directory = single(path, text)?;
+                return Ok(Some(Changed { path: directory.path_of(&directory.files[0]), what }));
             }
         }
         Ok(None)
@@ -104,6 +101,12 @@ impl Many {
         self.count += 1;
         Ok(change)
     }
+}
+
+/// A directory of one file, from the texts about both.
+fn single(path: &str, file: &str) -> serde_json::Result<Directory> {
+    let file: FileState = serde_json::from_str(file)?;
+    Ok(Directory { path: serde_json::from_str::<Path>(path)?.0, files: vec![file] })
 }
 
 /// A path alone.
