@@ -43,6 +43,7 @@ Examples:
   pyimg build -m black -m http.server          what `python -m` would import
   pyimg build --script report.py               what the script imports; it is not run
   pyimg build \"import re\" --python python3.12 -- -X utf8
+  pyimg build --from data \"import rich\"       what data holds, and rich
 
 Nothing is done if the image is there already and its modules are unchanged. What the
 code prints is shown; if it raises an exception, nothing is stored.";
@@ -54,6 +55,18 @@ Examples:
 
 If one of the images does not exist, none is removed. Programs that were started from an
 image go on.";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  pyimg verify
+  pyimg verify --read-data
+  pyimg verify --repair
+
+It changes nothing and keeps nobody waiting. A repair deletes nothing: what is damaged goes
+into the directory `quarantine` of the store, with the reason beside it, and so do images
+that need it; all others stay and work.
+
+Exit status: 0 if nothing is wrong, or no more after a repair; 1 if something is.";
 
 const PIN_EXAMPLES: &str = "\
 A pinned image is left alone by `pyimg gc` and when a build makes room, whatever the limits.
@@ -154,6 +167,8 @@ pub enum Command {
     Show(Show),
     /// Remove images
     Rm(Rm),
+    /// Check the store, and mend what can be mended
+    Verify(Verify),
     /// Keep images, whatever the limits
     Pin(Pin),
     /// No longer keep images whatever the limits
@@ -184,6 +199,9 @@ pub struct Build {
     /// The image's name (default: made from the Python version and the imports)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Restore this image and let it import more: built faster, and shares its memory
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<String>,
     /// The interpreter (default: as a shell would find `python3`)
     #[arg(long, value_name = "EXE", value_hint = ValueHint::CommandName)]
     pub python: Option<PathBuf>,
@@ -255,6 +273,21 @@ pub struct Rm {
     /// Names of the images, or the first digits of their keys
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pyimg verify`
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// Read every page and every file too, and compare them with their hashes
+    #[arg(long)]
+    pub read_data: bool,
+    /// Set aside what is damaged, keep what is good, and make it work again
+    #[arg(long)]
+    pub repair: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

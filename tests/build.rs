@@ -513,3 +513,59 @@ fn a_session_that_began_outside_of_the_pid_namespace() {
     assert_eq!(from_image.stdout_text(), "0 0\n", "{}", from_image.stderr_text());
     assert_eq!(lab.uses(), 1);
 }
+
+#[test]
+fn two_builds_of_one_recipe_do_the_work_once() {
+    if !common::criu() {
+        return;
+    }
+    let lab = empty();
+    let ground = ground().dir("once");
+    let started = ground.join("started");
+    // It says when it has begun, and takes long enough to be waited for.
+    let code = format!("import json, time; open({started:?}, 'a').write('.'); time.sleep(1)");
+    let builds: Vec<_> = std::thread::scope(|scope| {
+        let build = || lab.build(&[&code, "--json"]);
+        let first = scope.spawn(build);
+        assert!(eventually(|| started.exists()));
+        let others = [scope.spawn(build), scope.spawn(build)];
+        std::iter::once(first).chain(others).map(|build| build.join().unwrap()).collect()
+    });
+    let answers: Vec<serde_json::Value> = builds
+        .iter()
+        .map(|built| serde_json::from_str(&built.clone().success()).unwrap())
+        .collect();
+    let built: Vec<_> = answers.iter().map(|answer| answer["built"].as_bool().unwrap()).collect();
+    assert_eq!(built, [true, false, false]);
+    assert_eq!(answers[0]["image"]["key"], answers[1]["image"]["key"]);
+    for waited in &builds[1..] {
+        let told = "waiting for another pyimg that builds the same image\n";
+        assert!(waited.stderr_text().ends_with(told), "{}", waited.stderr_text());
+    }
+    assert_eq!(fs::read_to_string(&started).unwrap(), ".");
+    assert_eq!(images(&lab.store), [IMAGE]);
+}
+
+#[test]
+fn whoever_waits_for_a_build_can_be_interrupted() {
+    if !common::criu() {
+        return;
+    }
+    let lab = empty();
+    let ground = ground().dir("waiting");
+    let started = ground.join("started");
+    let code = format!("import json, time; open({started:?}, 'a').write('.'); time.sleep(3)");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| lab.build(&[&code]));
+        assert!(eventually(|| started.exists()));
+        let mut second = pyimg(&lab.store);
+        second.args(["build", &code, "--name", IMAGE, "--python"]).arg(&lab.python.path);
+        let interrupted = run_while(&mut second, |pid| {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            kill(pid, Signal::SIGTERM).unwrap();
+        });
+        assert!(interrupted.stderr_text().contains("interrupted"), "{interrupted:?}");
+        first.join().unwrap().success();
+    });
+    assert_eq!(images(&lab.store), [IMAGE]);
+}

@@ -10,9 +10,12 @@ mod doctor;
 mod gc;
 mod ls;
 mod man;
+mod origin;
+mod phases;
 mod pin;
 mod rm;
 mod show;
+mod verify;
 mod view;
 
 pub use view::ImageView;
@@ -38,6 +41,7 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Ls(args) => ls::run(args, printer),
         Command::Show(args) => show::run(args, printer),
         Command::Rm(args) => rm::run(args, printer),
+        Command::Verify(args) => verify::run(args, printer),
         Command::Pin(args) => pin::run(args, true, printer),
         Command::Unpin(args) => pin::run(args, false, printer),
         Command::Gc(args) => gc::run(args, printer),

@@ -5,7 +5,6 @@
 //! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
 //! arguments, in this very process. After the program has started there is no way back.
 
-pub mod caller;
 pub mod choice;
 pub mod command_line;
 pub mod imports;
@@ -19,13 +18,13 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use caller::{Caller, Closed};
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
 use miss::Miss;
 use source::Form;
 
 use crate::criu::Criu;
+use crate::engine::caller::{self, Caller, Closed};
 use crate::engine::criu::{NotStarted, Parked};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;

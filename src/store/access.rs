@@ -70,15 +70,25 @@ pub(super) fn make_private_file(file: &Path) -> io::Result<()> {
     fs::set_permissions(file, Permissions::from_mode(0o600))
 }
 
+/// Gives something of ours a mode; a symbolic link is not followed.
+pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
 /// Creates a new file that only its owner may read and write.
 pub(super) fn private_file(path: &Path) -> Result<File> {
-    let create = || -> io::Result<File> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(file)
-    };
-    create().doing("create", path)
+    create_private(path).doing("create", path)
+}
+
+/// The same, with the system's own error.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 #[cfg(test)]

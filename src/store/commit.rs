@@ -193,7 +193,7 @@ impl<'s> Sealed<'s> {
         *put = Some(id);
         durable::put(&built, &layout.images(), &layout.image(&id))?;
         fault::point("build-image-put");
-        let image = Image {
+        let mut image = Image {
             id,
             created_ns,
             page_bytes: manifest.page_bytes(),
@@ -209,6 +209,12 @@ impl<'s> Sealed<'s> {
         index::change(&self.store.index, root, |_| {
             let rows = self.store.rows();
             for key in outgoing {
+                // Who has pinned an image has pinned its next build too.
+                if let Some(old) = rows.by_key(key)?
+                    && (old.record.key == image.record.key || old.record.name == image.record.name)
+                {
+                    image.pinned |= old.pinned;
+                }
                 none_replaced &= !rows.delete(key)?;
             }
             // Another build may have taken it since the first look.

@@ -58,6 +58,11 @@ pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).doing("sync", dir)
 }
 
+/// Makes a file durable, but not its name.
+pub(super) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).doing("sync", path)
+}
+
 /// Gives what is durable at `from` its final name in `dir`; false if something
 /// has that name already, which is left alone.
 pub(super) fn put(from: &Path, dir: &Path, to: &Path) -> Result<bool> {
@@ -81,11 +86,29 @@ pub(super) fn put(from: &Path, dir: &Path, to: &Path) -> Result<bool> {
 /// The same for a file that takes the place of a damaged one, and gets the time
 /// of writing that the good one had.
 pub(super) fn replace(from: &Path, modified_ns: i64, dir: &Path, to: &Path) -> Result<()> {
+    set_time(from, modified_ns)?;
+    overwrite(from, dir, to)
+}
+
+/// Gives a file that is durable a time of writing, in nanoseconds since 1970.
+pub(super) fn set_time(path: &Path, modified_ns: i64) -> Result<()> {
     let modified = UNIX_EPOCH + Duration::from_nanos(modified_ns.max(0).cast_unsigned());
-    let file = File::options().write(true).open(from).doing("open", from)?;
-    file.set_modified(modified).and_then(|()| file.sync_all()).doing("write", from)?;
+    let file = File::options().write(true).open(path).doing("open", path)?;
+    file.set_modified(modified).and_then(|()| file.sync_all()).doing("write", path)
+}
+
+/// Gives what is durable at `from` the name of something else in `dir`, which goes.
+pub(super) fn overwrite(from: &Path, dir: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).doing("create", to)?;
     sync_dir(dir)
+}
+
+/// Moves something from one directory of the store to another, under a name that is free.
+pub(super) fn shift(from: &Path, dir: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).doing("move", from)?;
+    // The new name first: never is there none.
+    sync_dir(dir)?;
+    from.parent().map_or(Ok(()), sync_dir)
 }
 
 #[cfg(test)]

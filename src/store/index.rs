@@ -14,10 +14,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::ffi::SQLITE_READONLY_ROLLBACK;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 
 use super::durable;
 use super::failure::{damaged, free_bytes, sql};
+use super::ids::{ImageId, ImageKey};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
@@ -73,29 +74,188 @@ pub(super) fn open(layout: &Layout) -> Result<(Connection, State)> {
 /// Opens the index for reading only. If a change was cut off by a crash, that is
 /// undone first, which takes the right to write.
 pub(super) fn open_to_read(layout: &Layout) -> Result<(Connection, State)> {
-    let open = |flags| -> Result<Connection> {
-        let index = connect(layout, flags)?;
-        let wait = |tries| {
-            std::thread::sleep(PAUSE_OF_A_RUN);
-            tries < TRIES_OF_A_RUN
-        };
-        index.busy_handler(Some(wait)).map_err(sql(layout.root()))?;
-        Ok(index)
+    let wait = |tries| {
+        std::thread::sleep(PAUSE_OF_A_RUN);
+        tries < TRIES_OF_A_RUN
     };
-    let mut index = open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if let Err(error) = numbers(&index)
-        && error.sqlite_error().map(|error| error.extended_code) == Some(SQLITE_READONLY_ROLLBACK)
-    {
-        index = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    }
+    let index = connect_to_read(layout, |index| index.busy_handler(Some(wait)));
+    let index = index.map_err(sql(layout.root()))?;
     let state = state(&index, layout.root())?;
     Ok((index, state))
 }
 
+fn connect_to_read(
+    layout: &Layout,
+    set_patience: impl Fn(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Connection> {
+    let open = |flags| {
+        let index = connect_to(&layout.index(), flags)?;
+        set_patience(&index)?;
+        Ok(index)
+    };
+    let index = open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match numbers(&index) {
+        Err(error)
+            if error.sqlite_error().map(|error| error.extended_code)
+                == Some(SQLITE_READONLY_ROLLBACK) =>
+        {
+            open(OpenFlags::SQLITE_OPEN_READ_WRITE)
+        }
+        _ => Ok(index),
+    }
+}
+
 fn connect(layout: &Layout, flags: OpenFlags) -> Result<Connection> {
+    connect_to(&layout.index(), flags).map_err(sql(layout.root()))
+}
+
+fn connect_to(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     // No locks inside: a connection is used by one thread.
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(layout.index(), flags).map_err(sql(layout.root()))
+    Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+/// What a close look at the index found.
+#[derive(Debug)]
+pub(super) enum Examined {
+    /// It holds nothing: just created, or its creation was cut off.
+    Empty,
+    /// It cannot be relied upon, for these reasons.
+    Damaged(Vec<String>),
+    /// It is sound, and this is it, in a transaction that sees one state of it.
+    Sound(Connection),
+}
+
+/// Reads all of the index, which must be there, and checks it against itself. A newer
+/// format, an older one, and not being allowed to read are errors.
+pub(super) fn examine(layout: &Layout) -> Result<Examined> {
+    let root = layout.root();
+    match examined(layout) {
+        Ok((_, version)) if version > FORMAT => Err(newer(root, version)),
+        Ok((_, version)) if version != FORMAT && version != 0 => Err(older(root, version)),
+        Ok((examined, _)) => Ok(examined),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ReadOnly) => {
+                Err(sql(root)(error))
+            }
+            Some(ErrorCode::CannotOpen) if !may_read(&layout.index()) => Err(sql(root)(error)),
+            _ => Ok(Examined::Damaged(vec![error.to_string()])),
+        },
+    }
+}
+
+fn may_read(path: &Path) -> bool {
+    // Opening and closing the file would give up the locks of other connections of
+    // this process, as POSIX has it.
+    nix::unistd::access(path, nix::unistd::AccessFlags::R_OK).is_ok()
+}
+
+/// The index and its version.
+fn examined(layout: &Layout) -> rusqlite::Result<(Examined, u32)> {
+    let damaged = |reason: &str| Ok((Examined::Damaged(vec![reason.to_owned()]), FORMAT));
+    let index = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
+    // One state of it from here on. Nothing but reading goes on in between, so that
+    // whoever wants to commit meanwhile waits for milliseconds.
+    index.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN")?;
+    let (application, version) = numbers(&index)?;
+    match (application, u32::try_from(version)) {
+        (0, Ok(0)) if schema(&index)?.is_empty() => return Ok((Examined::Empty, 0)),
+        (APPLICATION, Ok(version)) if version > 0 && version != FORMAT => {
+            return Ok((Examined::Empty, version));
+        }
+        (APPLICATION, Ok(FORMAT)) => {}
+        _ => return damaged("it is not one of pyimg's"),
+    }
+    let journal: String = index.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if journal != "delete" {
+        return damaged("it claims to have another kind of journal");
+    }
+    let mut fresh = Connection::open_in_memory()?;
+    let change = fresh.transaction()?;
+    migrations(&change, 0)?;
+    change.commit()?;
+    if schema(&index)? != schema(&fresh)? {
+        return damaged("its tables are not pyimg's");
+    }
+    let mut problems: Vec<String> = index
+        .prepare("PRAGMA integrity_check(10)")?
+        .query_map((), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    problems.retain(|problem| problem != "ok");
+    let broken: u64 =
+        index.query_row("SELECT count(*) FROM pragma_foreign_key_check", (), |row| row.get(0))?;
+    if broken > 0 {
+        problems.push(format!("{broken} of its references lead nowhere"));
+    }
+    match problems.is_empty() {
+        true => Ok((Examined::Sound(index), FORMAT)),
+        false => Ok((Examined::Damaged(problems), FORMAT)),
+    }
+}
+
+/// What can still be read of the images in an index.
+#[derive(Debug, Default)]
+pub(super) struct Salvaged {
+    /// What there is of each.
+    pub images: Vec<SalvagedImage>,
+    /// Whether these are all, as far as SQLite can tell.
+    pub complete: bool,
+}
+
+/// What can be read of one.
+#[derive(Debug)]
+pub(super) struct SalvagedImage {
+    pub id: ImageId,
+    pub key: ImageKey,
+    pub name: String,
+    pub recipe: String,
+    pub pinned: bool,
+}
+
+/// Reads what can still be read of a damaged index.
+pub(super) fn salvage(layout: &Layout) -> Salvaged {
+    let mut salvaged = Salvaged::default();
+    let read = |images: &mut Vec<SalvagedImage>| -> rusqlite::Result<()> {
+        let index = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
+        index.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")?;
+        let mut rows = index.prepare("SELECT id, key, name, recipe, pinned FROM images")?;
+        let mut rows = rows.query(())?;
+        while let Some(row) = rows.next()? {
+            images.push(SalvagedImage {
+                id: ImageId::new(row.get(0)?),
+                key: ImageKey::new(row.get(1)?),
+                name: row.get(2)?,
+                recipe: row.get(3)?,
+                pinned: row.get(4)?,
+            });
+        }
+        Ok(())
+    };
+    salvaged.complete = read(&mut salvaged.images).is_ok();
+    salvaged
+}
+
+/// Everything that an index is made of, in its own words.
+fn schema(index: &Connection) -> rusqlite::Result<Vec<[String; 4]>> {
+    let text = |row: &Row, at: usize| -> rusqlite::Result<String> {
+        Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())
+    };
+    index
+        .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?
+        .query_map((), |row| Ok([text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?]))?
+        .collect()
+}
+
+/// Makes a new index at `path`, which is an empty file, and fills it; it is durable on
+/// return, but for its name.
+pub(super) fn create(
+    path: &Path,
+    root: &Path,
+    fill: impl FnOnce(&Connection) -> Result<()>,
+) -> Result<()> {
+    let mut index = connect_to(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sql(root))?;
+    index.pragma_update(None, "foreign_keys", true).map_err(sql(root))?;
+    migrate(&mut index, root, State::Empty)?;
+    change(&index, root, |change| fill(change))
 }
 
 /// Tells what an index is; a newer one, and what is no index of ours, are errors.
@@ -116,6 +276,14 @@ fn numbers(index: &Connection) -> rusqlite::Result<(i32, i32)> {
     Ok((number("application_id")?, number("user_version")?))
 }
 
+pub(super) fn older(root: &Path, version: u32) -> Error {
+    Error::environment(format!(
+        "the store {} still has format {version}, now it is {FORMAT}",
+        root.display()
+    ))
+    .hint("any pyimg command, `pyimg ls` for one, brings it up to date")
+}
+
 fn newer(root: &Path, version: u32) -> Error {
     Error::environment(format!(
         "the store {} has format {version}, this pyimg knows formats up to {FORMAT}",
@@ -131,12 +299,14 @@ pub(super) fn migrate(index: &mut Connection, root: &Path, from: State) -> Resul
         State::Empty => 0,
         State::Old(version) => version as usize,
     };
-    let migrate = |change: &Transaction| {
-        MIGRATIONS[applied..].iter().try_for_each(|migration| change.execute_batch(migration))?;
-        change.pragma_update(None, "application_id", APPLICATION)?;
-        change.pragma_update(None, "user_version", FORMAT)
-    };
-    change(index, root, |change| migrate(change).map_err(sql(root)))
+    change(index, root, |change| migrations(change, applied).map_err(sql(root)))
+}
+
+/// Applies all migrations but the first ones, which have been.
+fn migrations(change: &Transaction, applied: usize) -> rusqlite::Result<()> {
+    MIGRATIONS[applied..].iter().try_for_each(|migration| change.execute_batch(migration))?;
+    change.pragma_update(None, "application_id", APPLICATION)?;
+    change.pragma_update(None, "user_version", FORMAT)
 }
 
 /// Runs one transaction that may write; an error undoes it. On return it is

@@ -11,15 +11,17 @@ use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 8] = [
+pub(super) const ENTRIES: [&str; 10] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
+    "builds.lock",
     "runs.lock",
     "secret",
     "packs",
     "images",
     "tmp",
+    "quarantine",
 ];
 
 /// The name of an image's manifest in its directory.
@@ -29,6 +31,8 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const USES: &str = "uses";
 
 const PACK_SUFFIX: &str = ".pack";
+
+const REASON_SUFFIX: &str = ".reason";
 
 /// The store's directory: `$PYIMG_DIR`, else `$XDG_CACHE_HOME/pyimg`, else
 /// `~/.cache/pyimg`. An error if none of the three variables is set.
@@ -80,6 +84,10 @@ impl Layout {
         self.root.join("changes.lock")
     }
 
+    pub fn builds_lock(&self) -> PathBuf {
+        self.root.join("builds.lock")
+    }
+
     pub fn runs_lock(&self) -> PathBuf {
         self.root.join("runs.lock")
     }
@@ -90,6 +98,26 @@ impl Layout {
 
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// The place in the quarantine for what is called `name` and was set aside as number
+    /// `number` of that name, and the place for the reason.
+    pub fn quarantined(&self, name: &str, number: u32) -> (PathBuf, PathBuf) {
+        let name = match number {
+            0 => name.to_owned(),
+            number => format!("{name}.{number}"),
+        };
+        let dir = self.quarantine();
+        (dir.join(&name), dir.join(name + REASON_SUFFIX))
+    }
+
+    /// SQLite's own, beside the index.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("index.sqlite-journal")
     }
 
     pub fn packs(&self) -> PathBuf {
@@ -120,6 +148,11 @@ impl Layout {
 /// The pack whose file has this name.
 pub(super) fn pack_of(file_name: &str) -> Option<PackId> {
     file_name.strip_suffix(PACK_SUFFIX)?.parse().ok()
+}
+
+/// Whether a file in the quarantine tells why another is there.
+pub(super) fn is_reason(file_name: &str) -> bool {
+    file_name.ends_with(REASON_SUFFIX)
 }
 
 /// Whether `name` may be a file of an image: it names something right inside

@@ -1,4 +1,4 @@
-//! The two locks of a store, both `flock`s and so gone with their holder.
+//! The locks of a store, all of the kernel's and so gone with their holder.
 //!
 //! `changes.lock` is held by those who change the store: shared by builds that
 //! store pages, exclusively by what creates, migrates or removes. Who holds it
@@ -10,17 +10,23 @@
 //! and waits for the holders of the old one. Everybody who comes later locks the
 //! new file and cannot find those images any more. (A plain exclusive lock could
 //! be kept waiting for ever by overlapping runs, and would make runs wait.)
+//!
+//! `builds.lock` keeps two builds of one key apart: each locks one byte of it, at the
+//! offset that the key says. So there is one file for any number of keys, and nothing to
+//! clean up. Those locks belong to the open file (`F_OFD_SETLK`), as `flock`s do.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
 use super::access;
 use super::failure::Doing;
+use super::ids::ImageKey;
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
@@ -32,6 +38,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Lock {
     _held: Flock<File>,
+}
+
+/// The right to build the image of one key, held until it is dropped.
+#[derive(Debug)]
+pub struct BuildLock {
+    _held: File,
 }
 
 /// Waits for the right to add to the store.
@@ -46,15 +58,7 @@ pub(super) fn alter(layout: &Layout, patience: Duration) -> Result<Lock> {
 
 fn change(layout: &Layout, how: FlockArg, patience: Duration) -> Result<Lock> {
     let path = layout.changes_lock();
-    let mut options = OpenOptions::new();
-    let file = match options.read(true).write(true).open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Or somebody else makes it meanwhile.
-            let made = access::private_file(&path);
-            options.open(&path).or(made)?
-        }
-        opened => opened.doing("open", &path)?,
-    };
+    let file = open_or_create(&path).doing("open", &path)?;
     match wait(file, how, patience).doing("lock", &path)? {
         Some(lock) => Ok(lock),
         None => Err(Error::failed(format!(
@@ -62,6 +66,58 @@ fn change(layout: &Layout, how: FlockArg, patience: Duration) -> Result<Lock> {
             layout.root().display()
         ))
         .hint("wait for the other pyimg, or look for one that is stopped")),
+    }
+}
+
+/// Waits until nobody else builds the image of this key. `waiting` is called while that
+/// lasts, about every 20 ms, and its error ends it. Nothing where the store cannot be
+/// written: the build is about to say so itself.
+pub(super) fn build(
+    layout: &Layout,
+    key: &ImageKey,
+    waiting: &mut dyn FnMut() -> Result<()>,
+) -> Result<Option<BuildLock>> {
+    let path = layout.builds_lock();
+    let file = match open_or_create(&path) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            return Ok(None);
+        }
+        opened => opened.doing("open", &path)?,
+    };
+    let [a, b, c, d, e, f, g, ..] = *key.as_bytes();
+    let byte = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        // 56 bits: two keys that have them in common merely wait for each other.
+        l_start: i64::from_be_bytes([0, a, b, c, d, e, f, g]),
+        l_len: 1,
+        l_pid: 0,
+    };
+    loop {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
+            Ok(_) => return Ok(Some(BuildLock { _held: file })),
+            Err(Errno::EAGAIN | Errno::EACCES) => waiting()?,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).doing("lock", &path),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Or somebody else makes it meanwhile.
+            let made = access::create_private(path);
+            open().or(made)
+        }
+        opened => opened,
     }
 }
 
@@ -190,6 +246,24 @@ mod tests {
         assert!(error.to_string().ends_with("is being changed by another process"), "{error}");
         drop(alone);
         add(&layout).unwrap();
+    }
+
+    #[test]
+    fn builds_of_one_key_wait_for_each_other() {
+        let (_dir, layout) = layout();
+        let (one, other) = (ImageKey::new([1; 32]), ImageKey::new([2; 32]));
+        let never = &mut || panic!("it should not wait");
+        let held = build(&layout, &one, never).unwrap().unwrap();
+        build(&layout, &other, never).unwrap().unwrap();
+        let enough = build(&layout, &one, &mut || Err(Error::failed("enough")));
+        assert_eq!(enough.unwrap_err().to_string(), "enough");
+        let mut held = Some(held);
+        let waited = build(&layout, &one, &mut || {
+            held = None;
+            Ok(())
+        });
+        assert!(waited.unwrap().is_some() && held.is_none());
+        assert_eq!(layout.builds_lock().metadata().unwrap().mode() & 0o7777, 0o600);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
+//! - to check and to mend: [`verify`], [`repair`];
 //! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
@@ -37,9 +38,11 @@ mod reader;
 mod record;
 mod remove;
 mod repack;
+mod repair;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use commit::Sealed;
 pub use fault::POINTS as FAULT_POINTS;
@@ -47,6 +50,7 @@ pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
 pub use index::FORMAT;
 pub use ingest::Ingest;
 pub use layout::default_dir;
+pub use lock::BuildLock;
 pub use manifest::{Extent, FileInfo, Manifest, Source};
 pub use open::Store;
 pub use pack::{PackInfo, offset_of};
@@ -54,3 +58,5 @@ pub use pages::PAGE;
 pub use reader::{Reader, RunStore};
 pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, check_name};
 pub use remove::Freed;
+pub use repair::{Action, Done, Lost, Repaired, repair};
+pub use verify::{Depth, Finding, FindingKind, Report, Watch, verify};

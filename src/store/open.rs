@@ -9,6 +9,7 @@ use super::failure::{Doing, damaged};
 use super::ids::{Digest, ImageKey};
 use super::index::{self, State};
 use super::layout::{self, Layout};
+use super::lock::BuildLock;
 use super::reader::{Reader, not_a_directory};
 use super::record::FileState;
 use super::{access, durable, lock};
@@ -71,6 +72,17 @@ impl Store {
         bytes.as_slice().try_into().map_err(|_| wrong())
     }
 
+    /// Waits until nobody else builds the image of this key; until what is returned is
+    /// dropped nobody will. `waiting` is called again and again meanwhile; its error is
+    /// returned. Nothing where the store cannot be written.
+    pub fn lock_build(
+        &self,
+        key: &ImageKey,
+        waiting: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<BuildLock>> {
+        lock::build(&self.layout, key, waiting)
+    }
+
     /// Pins an image, so that cleaning up leaves it alone, or unpins it; false if
     /// there is none with this key.
     pub fn set_pinned(&self, key: &ImageKey, pinned: bool) -> Result<bool> {
@@ -102,11 +114,7 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
         access::private_dir(&inner)?;
     }
     if !layout.secret().exists() {
-        let new = layout.temporary().join("secret");
-        let _ = fs::remove_file(&new);
-        durable::write(&new, &random()?, 0)?;
-        durable::sync_tree(&layout.temporary(), 0)?;
-        durable::put(&new, dir, &layout.secret())?;
+        make_secret(layout)?;
     }
     if !layout.runs_lock().exists() {
         lock::renew_runs(layout)?;
@@ -124,9 +132,19 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     Ok(index)
 }
 
+/// Makes a secret. The caller holds the change lock alone.
+pub(super) fn make_secret(layout: &Layout) -> Result<()> {
+    let new = layout.temporary().join("secret");
+    let _ = fs::remove_file(&new);
+    durable::write(&new, &random()?, 0)?;
+    durable::sync_file(&new)?;
+    durable::put(&new, layout.root(), &layout.secret())?;
+    Ok(())
+}
+
 /// A directory full of other things is nobody's store: the mistake is in
 /// PYIMG_DIR.
-fn refuse_foreign(layout: &Layout) -> Result<()> {
+pub(super) fn refuse_foreign(layout: &Layout) -> Result<()> {
     let dir = layout.root();
     for entry in fs::read_dir(dir).doing("read", dir)? {
         let name = entry.doing("read", dir)?.file_name();

@@ -18,6 +18,7 @@
 //! This module knows one file. Which packs there are, it does not know.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,12 @@ pub struct PackInfo {
     /// When its file was last written, in nanoseconds since 1970. It never is
     /// again: another time means that somebody else did.
     pub modified_ns: i64,
+}
+
+/// Where the tables begin in the file of a pack of so many pages: the page hashes, behind
+/// them the anchor slots, then their prefixes.
+pub(super) const fn tables_of(pages: u64) -> u64 {
+    offset_of(pages)
 }
 
 /// Where the page in `slot` begins in the file of its pack, in bytes.
@@ -121,7 +128,12 @@ impl PackWriter {
 }
 
 fn id_of(tables: &[u8]) -> PackId {
-    blake3::Hasher::new_derive_key(CONTEXT).update(tables).finalize().into()
+    id_hasher().update(tables).finalize().into()
+}
+
+/// Makes the id of a pack out of its page hashes and the anchor slots.
+pub(super) fn id_hasher() -> blake3::Hasher {
+    blake3::Hasher::new_derive_key(CONTEXT)
 }
 
 /// When a file was last written, in nanoseconds since 1970.
@@ -185,15 +197,36 @@ pub(super) struct PackFile {
 impl PackFile {
     /// Opens a pack; what another user may have put there is refused.
     pub fn open(path: &Path) -> Result<Self> {
-        let found = access::trusted_file(path)?;
-        let (size, modified_ns) = (found.len(), modified_ns(&found));
+        access::trusted_file(path)?;
         let file = File::open(path).doing("open", path)?;
+        Self::of(file, path).doing("read", path)?.map_err(|reason| damaged(path, &reason))
+    }
+
+    /// Reads the header of an open file; a reason if it is none.
+    pub fn of(file: File, path: &Path) -> io::Result<Result<Self, String>> {
+        let found = file.metadata()?;
+        let (size, modified_ns) = (found.len(), modified_ns(&found));
         let mut start = [0; 32];
         if size >= PAGE as u64 {
-            file.read_exact_at(&mut start, 0).doing("read", path)?;
+            file.read_exact_at(&mut start, 0)?;
         }
-        let header = Header::parse(&start, size).map_err(|reason| damaged(path, &reason))?;
-        Ok(Self { file, path: path.to_owned(), header, modified_ns })
+        let header = Header::parse(&start, size);
+        Ok(header.map(|header| Self { file, path: path.to_owned(), header, modified_ns }))
+    }
+
+    /// How many pages it has.
+    pub fn pages(&self) -> u64 {
+        self.header.pages
+    }
+
+    /// How many anchors it has.
+    pub fn anchor_count(&self) -> u64 {
+        self.header.anchors
+    }
+
+    /// Reads so many bytes as there is room for, from an offset in the file on.
+    pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
     }
 
     /// Whether the file is as it was put there.

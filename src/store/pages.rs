@@ -53,10 +53,15 @@ pub(super) fn hash(bytes: &[u8]) -> Vec<PageHash> {
 }
 
 fn hash_here(bytes: &[u8]) -> impl Iterator<Item = PageHash> {
-    bytes.chunks_exact(PAGE).map(|page| match page == ZERO_PAGE {
+    bytes.chunks_exact(PAGE).map(hash_one)
+}
+
+/// The hash of one page.
+pub(super) fn hash_one(page: &[u8]) -> PageHash {
+    match page == ZERO_PAGE {
         true => zero_hash(), // comparing stops at the first other byte, hashing never does
         false => blake3::hash(page).into(),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -60,12 +60,7 @@ impl RunStore {
                 Ok(Some(Self { reader: Reader { layout, index }, _lock: lock }))
             }
             (_, State::Empty) => Ok(None),
-            (_, State::Old(version)) => Err(Error::environment(format!(
-                "the store {} still has format {version}, now it is {}",
-                layout.root().display(),
-                index::FORMAT
-            ))
-            .hint("any pyimg command, `pyimg ls` for one, brings it up to date")),
+            (_, State::Old(version)) => Err(index::older(layout.root(), version)),
         }
     }
 }

@@ -46,6 +46,12 @@ impl Slots {
         })
     }
 
+    /// Whether this slot is among them.
+    pub fn has(&self, slot: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= slot);
+        self.ranges.get(at).is_some_and(|range| range.start <= slot)
+    }
+
     /// Adds those of another set.
     pub fn add(&mut self, others: Self) {
         *self = std::mem::take(&mut self.ranges).into_iter().chain(others.ranges).collect();
@@ -84,7 +90,7 @@ mod tests {
             extent(2, of(0, 8)),
             extent(2, of(0, 6)),
         ];
-        assert_eq!(Slots::of(&extents, 0), [5..6, 6..10].into_iter().collect());
+        assert_eq!(Slots::of(&extents, 0).ranges(), std::slice::from_ref(&(5..10)));
         assert_eq!(Slots::of(&extents, 1).len(), 4);
         assert_eq!(Slots::of(&extents, 2), Slots::default());
     }

@@ -5,9 +5,12 @@
 
 mod access;
 mod disks;
+mod formats;
 mod gc;
 mod images;
 mod pages;
+mod repair;
+mod verify;
 
 use std::path::Path;
 

@@ -370,3 +370,23 @@ fn builds_removals_and_runs_at_once() {
     names.dedup();
     assert!(!names.is_empty());
 }
+
+#[test]
+fn a_pin_stays_over_a_rebuild() {
+    let (_dir, store) = store();
+    build(&store, record("one"), &pages([1])).unwrap();
+    build(&store, record("two"), &pages([2])).unwrap();
+    assert!(store.set_pinned(&record("one").key, true).unwrap());
+    let rebuilt = build(&store, record("one"), &pages([3])).unwrap();
+    assert!(rebuilt.pinned && store.by_name("one").unwrap().unwrap().pinned);
+    assert!(!build(&store, record("two"), &pages([4])).unwrap().pinned);
+
+    // Another recipe that takes the name is what the person meant by that name.
+    let mut other = record("one");
+    other.key = ImageKey::new([5; 32]);
+    let mut ingest = store.begin(0).unwrap();
+    ingest.add_run(ADDRESS, &pages([5])).unwrap();
+    let sealed = ingest.seal().unwrap();
+    let stored = sealed.commit(other, &Content::new(), &[record("one").key]).unwrap();
+    assert!(stored.pinned);
+}

@@ -1,0 +1,635 @@
+//! Verifying: each kind of damage is found and called by its name, and nothing else is.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+use crate::store::verify::Report;
+
+/// Three images: the first and the second share a pack, the third is by itself.
+pub(super) struct Lab {
+    _dir: tempfile::TempDir,
+    pub path: PathBuf,
+    pub images: Vec<Image>,
+    pub packs: Vec<Vec<PathBuf>>,
+}
+
+pub(super) const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// The pages of the images of a lab.
+pub(super) fn memory(number: usize) -> Vec<u8> {
+    match number {
+        0 => pages((1..=40).chain([0; 20]).chain(41..=60)),
+        1 => pages((1..=30).chain(200..=230)),
+        _ => pages(500..=520),
+    }
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let (dir, store) = store();
+        let images: Vec<_> =
+            (0..3).map(|at| build(&store, record(NAMES[at]), &memory(at)).unwrap()).collect();
+        let packs = images.iter().map(|image| {
+            let manifest = store.load_manifest::<Content>(&image.id).unwrap();
+            manifest.packs.iter().map(|pack| store.pack_path(&pack.id)).collect()
+        });
+        let packs = packs.collect();
+        assert_eq!(store.images().unwrap(), images);
+        Self { path: store.dir().to_owned(), _dir: dir, images, packs }
+    }
+
+    pub fn file(&self, image: usize, name: &str) -> PathBuf {
+        self.path.join("images").join(self.images[image].id.hex()).join(name)
+    }
+
+    pub fn verify(&self, depth: Depth) -> Report {
+        verify(&self.path, depth, &|_, _| ()).unwrap().unwrap()
+    }
+
+    /// The kinds of what is found, with the names of the images.
+    pub fn kinds(&self, depth: Depth) -> Vec<(&'static str, String)> {
+        let findings = self.verify(depth).findings;
+        findings.iter().map(|f| (f.kind.name(), f.images.join(" "))).collect()
+    }
+
+    /// That nothing is wrong.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert_eq!(self.verify(Depth::Data).findings, []);
+    }
+}
+
+/// Changes one byte of a file without leaving a trace.
+pub(super) fn flip(path: &Path, at: usize, bits: u8) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= bits;
+    let file = File::options().write(true).truncate(true).open(path).unwrap();
+    std::io::Write::write_all(&mut &file, &bytes).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_sound_store_has_no_findings() {
+    let lab = Lab::new();
+    for depth in [Depth::Tables, Depth::Changed, Depth::Data] {
+        let report = lab.verify(depth);
+        assert_eq!((report.images, report.packs), (3, 3));
+        assert_eq!((report.findings, report.leftovers), (vec![], vec![]));
+        let read = if depth == Depth::Data { (80 - 20 + 31 + 21) * 4096 + 3 * 4 } else { 0 };
+        assert_eq!(report.read_bytes, read);
+    }
+    let told = std::sync::Mutex::new(Vec::new());
+    let watch = |read, all| told.lock().unwrap().push((read, all));
+    verify(&lab.path, Depth::Data, &watch).unwrap();
+    let told: Vec<(u64, u64)> = told.into_inner().unwrap();
+    let read: u64 = told.iter().map(|(read, _)| read).sum();
+    assert!(told.iter().all(|(_, all)| *all == read), "{told:?}");
+}
+
+#[test]
+fn where_there_is_no_store_there_is_nothing_to_find() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = |path: &Path| verify(path, Depth::Data, &|_, _| ()).unwrap().is_none();
+    assert!(none(&dir.path().join("no")));
+    assert!(none(dir.path()));
+    // Something else that has images.
+    let id = dir.path().join("images").join("ab".repeat(32));
+    fs::create_dir_all(&id).unwrap();
+    fs::write(dir.path().join("thesis.txt"), b"").unwrap();
+    assert!(none(dir.path()));
+    assert!(repair(dir.path(), Depth::Data, &|_, _| ()).unwrap().is_none());
+    assert_eq!(files_in(dir.path()), ["images", "thesis.txt"]);
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = verify(&file, Depth::Data, &|_, _| ()).unwrap_err().to_string();
+    assert!(error.ends_with("is not a directory"), "{error}");
+    let (_dir, store) = store();
+    assert_eq!(verify(store.dir(), Depth::Data, &|_, _| ()).unwrap().unwrap().findings, []);
+}
+
+#[test]
+fn a_newer_store_is_refused() {
+    let (_dir, store) = store();
+    store.index.pragma_update(None, "user_version", FORMAT + 2).unwrap();
+    let errors = [
+        verify(store.dir(), Depth::Data, &|_, _| ()).map(drop).unwrap_err(),
+        repair(store.dir(), Depth::Data, &|_, _| ()).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        let expected = format!(
+            "the store {} has format {}, this pyimg knows formats up to {FORMAT}",
+            store.dir().display(),
+            FORMAT + 2
+        );
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+/// A way to damage a lab, and what is found then, without reading data and with.
+pub(super) type Damage = (
+    &'static str,
+    fn(&Lab),
+    &'static [(&'static str, &'static str)],
+    &'static [(&'static str, &'static str)],
+);
+
+/// One or more of every kind.
+pub(super) const DAMAGES: &[Damage] = &[
+    (
+        "no index",
+        |lab| fs::remove_file(lab.path.join("index.sqlite")).unwrap(),
+        &[("index-missing", "")],
+        &[],
+    ),
+    (
+        "an index that is none",
+        |lab| fs::write(lab.path.join("index.sqlite"), [0x55; 8192]).unwrap(),
+        &[("index-damaged", "")],
+        &[],
+    ),
+    (
+        "an empty index",
+        |lab| fs::write(lab.path.join("index.sqlite"), b"").unwrap(),
+        &[("index-damaged", "")],
+        &[],
+    ),
+    (
+        "half an index",
+        |lab| {
+            let index = File::options().write(true).open(lab.path.join("index.sqlite")).unwrap();
+            index.set_len(4096).unwrap();
+        },
+        &[("index-damaged", "")],
+        &[],
+    ),
+    (
+        "a link in place of the index",
+        |lab| {
+            let index = lab.path.join("index.sqlite");
+            fs::rename(&index, lab.path.parent().unwrap().join("elsewhere")).unwrap();
+            symlink(lab.path.parent().unwrap().join("elsewhere"), index).unwrap();
+        },
+        &[("wrong-type", "")],
+        &[],
+    ),
+    (
+        "an image without a directory",
+        |lab| fs::remove_dir_all(lab.file(2, "")).unwrap(),
+        &[("image-missing", "three")],
+        &[],
+    ),
+    (
+        "no manifest",
+        |lab| fs::remove_file(lab.file(2, "manifest.json")).unwrap(),
+        &[("manifest-missing", "three")],
+        &[],
+    ),
+    (
+        "another manifest",
+        |lab| flip(&lab.file(2, "manifest.json"), 30, 1),
+        &[("manifest-damaged", "three")],
+        &[],
+    ),
+    (
+        "an index that says something else",
+        |lab| sql(lab, "UPDATE images SET name = 'x' WHERE name = 'three'"),
+        &[("manifest-disagrees", "x")],
+        &[],
+    ),
+    (
+        "an index with another recipe",
+        |lab| sql(lab, "UPDATE images SET recipe = 'x' WHERE name = 'three'"),
+        &[("manifest-disagrees", "three")],
+        &[],
+    ),
+    (
+        "an image without its packs",
+        |lab| sql(lab, "DELETE FROM image_packs WHERE image = 3"),
+        &[("manifest-disagrees", "three")],
+        &[],
+    ),
+    (
+        "a file less",
+        |lab| fs::remove_file(lab.file(2, "core-1.img")).unwrap(),
+        &[("image-file-missing", "three")],
+        &[],
+    ),
+    (
+        "no uses",
+        |lab| fs::remove_file(lab.file(2, "uses")).unwrap(),
+        &[("image-file-missing", "three")],
+        &[],
+    ),
+    (
+        "a longer file",
+        |lab| fs::write(lab.file(2, "core-1.img"), b"corex").unwrap(),
+        &[("image-file-changed", "three")],
+        &[],
+    ),
+    (
+        "another file",
+        |lab| fs::write(lab.file(2, "core-1.img"), b"kore").unwrap(),
+        &[],
+        &[("image-file-changed", "three")],
+    ),
+    (
+        "no pack",
+        |lab| fs::remove_file(&lab.packs[0][0]).unwrap(),
+        &[("pack-missing", "one two")],
+        &[],
+    ),
+    (
+        "a shorter pack",
+        |lab| File::options().write(true).open(&lab.packs[2][0]).unwrap().set_len(9000).unwrap(),
+        &[("pack-changed", "three")],
+        &[],
+    ),
+    (
+        "a pack that was written again",
+        |lab| {
+            let bytes = fs::read(&lab.packs[2][0]).unwrap();
+            fs::write(&lab.packs[2][0], bytes).unwrap();
+        },
+        &[("pack-changed", "three")],
+        &[],
+    ),
+    ("another header", |lab| flip(&lab.packs[2][0], 9, 1), &[("pack-damaged", "three")], &[]),
+    (
+        "something behind the header",
+        |lab| flip(&lab.packs[2][0], 2000, 1),
+        &[("pack-damaged", "three")],
+        &[],
+    ),
+    (
+        "another table",
+        |lab| flip(&lab.packs[2][0], 4096 * 22 + 5, 1),
+        &[("pack-damaged", "three")],
+        &[("pack-damaged", "three"), ("page-damaged", "three")],
+    ),
+    (
+        "another anchor",
+        |lab| {
+            let last = fs::metadata(&lab.packs[2][0]).unwrap().len() as usize - 1;
+            flip(&lab.packs[2][0], last, 1);
+        },
+        &[("pack-damaged", "three")],
+        &[],
+    ),
+    (
+        "another page",
+        |lab| flip(&lab.packs[0][0], 4096 * 7 + 1000, 4),
+        &[],
+        &[("page-damaged", "one two")],
+    ),
+    (
+        "no secret",
+        |lab| fs::remove_file(lab.path.join("secret")).unwrap(),
+        &[("secret-damaged", "")],
+        &[],
+    ),
+    (
+        "half a secret",
+        |lab| fs::write(lab.path.join("secret"), [1; 16]).unwrap(),
+        &[("secret-damaged", "")],
+        &[],
+    ),
+    (
+        "no lock",
+        |lab| fs::remove_file(lab.path.join("runs.lock")).unwrap(),
+        &[("lock-missing", "")],
+        &[],
+    ),
+    (
+        "no tmp",
+        |lab| fs::remove_dir(lab.path.join("tmp")).unwrap(),
+        &[("directory-missing", "")],
+        &[],
+    ),
+    (
+        "no packs",
+        |lab| fs::remove_dir_all(lab.path.join("packs")).unwrap(),
+        &[
+            ("pack-missing", "one two"),
+            ("pack-missing", "two"),
+            ("pack-missing", "three"),
+            ("directory-missing", ""),
+        ],
+        &[],
+    ),
+    (
+        "a stranger",
+        |lab| fs::write(lab.path.join("thesis.txt"), b"").unwrap(),
+        &[("unknown-file", "")],
+        &[],
+    ),
+    (
+        "a stranger among packs",
+        |lab| fs::write(lab.path.join("packs/x.pack"), b"").unwrap(),
+        &[("unknown-file", "")],
+        &[],
+    ),
+    (
+        "a stranger in an image",
+        |lab| fs::write(lab.file(2, "x"), b"").unwrap(),
+        &[("unknown-file", "three")],
+        &[],
+    ),
+    (
+        "a link in place of a pack",
+        |lab| {
+            let pack = &lab.packs[2][0];
+            fs::rename(pack, lab.path.parent().unwrap().join("elsewhere")).unwrap();
+            symlink(lab.path.parent().unwrap().join("elsewhere"), pack).unwrap();
+        },
+        &[("wrong-type", "three")],
+        &[],
+    ),
+    (
+        "a link in place of the images",
+        |lab| {
+            let images = lab.path.join("images");
+            fs::rename(&images, lab.path.parent().unwrap().join("elsewhere")).unwrap();
+            symlink(lab.path.parent().unwrap().join("elsewhere"), images).unwrap();
+        },
+        &[("wrong-type", "")],
+        &[],
+    ),
+    (
+        "a directory in place of a file",
+        |lab| {
+            fs::remove_file(lab.file(2, "core-1.img")).unwrap();
+            fs::create_dir(lab.file(2, "core-1.img")).unwrap();
+        },
+        &[("wrong-type", "three")],
+        &[],
+    ),
+    (
+        "a pipe in place of a lock",
+        |lab| {
+            fs::remove_file(lab.path.join("changes.lock")).unwrap();
+            let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+            nix::unistd::mkfifo(&lab.path.join("changes.lock"), mode).unwrap();
+        },
+        &[("wrong-type", "")],
+        &[],
+    ),
+    (
+        "a pack that others may write",
+        |lab| set_mode(&lab.packs[2][0], 0o666),
+        &[("wrong-mode", "three")],
+        &[],
+    ),
+    (
+        "an image that others may read",
+        |lab| set_mode(&lab.file(2, ""), 0o755),
+        &[("wrong-mode", "three")],
+        &[],
+    ),
+    (
+        "an index that others may read",
+        |lab| set_mode(&lab.path.join("index.sqlite"), 0o644),
+        &[("wrong-mode", "")],
+        &[],
+    ),
+    ("a store that others may enter", |lab| set_mode(&lab.path, 0o755), &[("wrong-mode", "")], &[]),
+];
+
+/// Changes the index behind the store's back.
+fn sql(lab: &Lab, change: &str) {
+    let index = rusqlite::Connection::open(lab.path.join("index.sqlite")).unwrap();
+    index.execute_batch(change).unwrap();
+}
+
+#[test]
+fn every_damage_has_its_name() {
+    for (what, damage, tables, data) in DAMAGES {
+        let lab = Lab::new();
+        damage(&lab);
+        let owned = |kinds: &[(&'static str, &str)]| -> Vec<_> {
+            kinds.iter().map(|(kind, images)| (*kind, (*images).to_owned())).collect()
+        };
+        let sorted = |mut kinds: Vec<(&'static str, String)>| {
+            kinds.sort();
+            kinds
+        };
+        assert_eq!(sorted(lab.kinds(Depth::Tables)), sorted(owned(tables)), "{what}");
+        let data = if data.is_empty() { tables } else { data };
+        assert_eq!(sorted(lab.kinds(Depth::Data)), sorted(owned(data)), "{what}");
+    }
+}
+
+#[test]
+fn what_belongs_to_others_is_found() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let lab = Lab::new();
+    let chown = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), None).unwrap();
+    let pack = &lab.packs[2][0];
+    let manifest = lab.file(2, "manifest.json");
+    for (path, images) in [
+        (pack.clone(), "three"),
+        (manifest, "three"),
+        (lab.file(2, ""), "three"),
+        (lab.path.join("secret"), ""),
+        (lab.path.join("index.sqlite"), ""),
+        (lab.path.clone(), ""),
+    ] {
+        chown(&path, 12345);
+        let report = lab.verify(Depth::Data);
+        assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+        let finding = &report.findings[0];
+        assert_eq!(
+            (finding.kind, finding.images.join(" ").as_str()),
+            (FindingKind::WrongOwner, images)
+        );
+        assert_eq!(finding.detail, "it belongs to uid 12345, you are uid 0");
+        chown(&path, 0);
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn what_a_crash_leaves_is_no_damage() {
+    let lab = Lab::new();
+    let left = [
+        lab.path.join("images").join("ab".repeat(32)),
+        lab.path.join("packs").join(format!("{}.pack", "cd".repeat(32))),
+        lab.path.join("tmp/build-x"),
+    ];
+    fs::create_dir(&left[0]).unwrap();
+    fs::write(&left[1], b"half").unwrap();
+    fs::create_dir(&left[2]).unwrap();
+    let report = lab.verify(Depth::Data);
+    assert_eq!((report.findings.len(), report.leftovers), (0, left.to_vec()));
+}
+
+#[test]
+fn a_page_that_nobody_uses_may_be_dropped() {
+    let lab = Lab::new();
+    let store = Store::open(&lab.path).unwrap();
+    // Only the second image stays, which uses the first 30 pages of the first one's pack.
+    store.remove(&[lab.images[0].record.key]).unwrap();
+    let pack = &lab.packs[0][0];
+    let drop_page = |slot: usize| {
+        let modified = fs::metadata(pack).unwrap().modified().unwrap();
+        let mut bytes = fs::read(pack).unwrap();
+        let at = offset_of(slot as u64) as usize;
+        bytes[at..at + PAGE].fill(0);
+        fs::write(pack, bytes).unwrap();
+        File::options().write(true).open(pack).unwrap().set_modified(modified).unwrap();
+    };
+    drop_page(35);
+    lab.assert_clean();
+    flip(pack, offset_of(36) as usize, 1);
+    let found = lab.verify(Depth::Data).findings;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].detail, "page 36 of 60 is not what was written");
+    drop_page(36);
+    lab.assert_clean();
+    drop_page(29);
+    drop_page(28);
+    let found = lab.verify(Depth::Data).findings;
+    assert_eq!(found[0].detail, "pages 28, 29 of 60 are not what was written");
+    assert_eq!(found[0].images, ["two"]);
+}
+
+#[test]
+fn a_store_that_was_made_read_only_is_in_order() {
+    let lab = Lab::new();
+    let all = || walkdir::WalkDir::new(&lab.path).contents_first(true).into_iter().flatten();
+    for entry in all() {
+        set_mode(entry.path(), if entry.file_type().is_dir() { 0o500 } else { 0o400 });
+    }
+    lab.assert_clean();
+    for entry in all() {
+        set_mode(entry.path(), if entry.file_type().is_dir() { 0o700 } else { 0o600 });
+    }
+    set_mode(&lab.packs[0][0], 0o400);
+    assert_eq!(lab.kinds(Depth::Tables), [("wrong-mode", "one two".to_owned())]);
+}
+
+#[test]
+fn removals_and_builds_go_on_meanwhile() {
+    let lab = Lab::new();
+    let (start, done) = (Barrier::new(3), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let builder = scope.spawn(|| {
+            let store = Store::open(&lab.path).unwrap();
+            start.wait();
+            for round in 0..25_u32 {
+                let name = format!("image-{}", round % 3);
+                let memory = pages((1..=40).chain(1000 + round..1030 + round));
+                let image = build(&store, record(&name), &memory).unwrap();
+                if round % 2 == 1 {
+                    store.remove(&[image.record.key]).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        for depth in [Depth::Tables, Depth::Data] {
+            let (lab, start, done) = (&lab, &start, &done);
+            scope.spawn(move || {
+                start.wait();
+                while !done.load(Ordering::Relaxed) {
+                    match verify(&lab.path, depth, &|_, _| ()) {
+                        Ok(report) => assert_eq!(report.unwrap().findings, []),
+                        // On a slow disk a commit takes longer than anybody waits.
+                        Err(error) => {
+                            assert!(error.to_string().contains("being changed"), "{error}")
+                        }
+                    }
+                }
+            });
+        }
+        builder.join().unwrap();
+    });
+    lab.assert_clean();
+}
+
+/// What runs and builds see of a store, as far as it must not be wrong: all images as they
+/// were stored, with their memory. Pins, uses and the remembered hashes are not in it.
+fn seen(lab: &Lab) -> Result<Vec<(Image, Vec<u8>)>> {
+    let run = RunStore::open(&lab.path)?.unwrap();
+    let wanted = record("");
+    let mut seen = Vec::new();
+    assert_eq!(run.candidates(&query(&wanted))?.len(), lab.images.len());
+    for mut image in run.images()? {
+        let manifest = run.load_manifest::<Content>(&image.id)?;
+        assert_eq!(manifest.content["words"], "few");
+        assert_eq!(fs::read(run.image_dir(&image.id).join("core-1.img")).unwrap(), b"core");
+        (image.pinned, image.hits, image.last_used_ns) = (false, 0, None);
+        let memory = read_back(&run, &image.id);
+        seen.push((image, memory));
+    }
+    Ok(seen)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Some bits of any file are turned over, and nothing tells but the content. Verifying
+    /// finds it, or it does not matter: then the store gives back what was stored.
+    #[test]
+    fn no_flip_that_matters_is_missed(
+        file in 0_usize..1000, at in 0_usize..1_000_000, bits in 1_u8..=255,
+    ) {
+        thread_local! {
+            static LAB: Lab = Lab::new();
+        }
+        LAB.with(|lab| {
+            let mut files: Vec<_> = walkdir::WalkDir::new(&lab.path)
+                .sort_by_file_name()
+                .into_iter()
+                .flatten()
+                .filter(|entry| entry.file_type().is_file() && entry.metadata().unwrap().len() > 0)
+                .map(|entry| entry.path().to_owned())
+                .collect();
+            // Most of the bytes are pages; the index is where the interesting ones are.
+            files.extend(vec![lab.path.join("index.sqlite"); files.len()]);
+            let path = &files[file % files.len()];
+            let (good, found) = (fs::read(path).unwrap(), fs::metadata(path).unwrap());
+            let at = at % good.len();
+            flip(path, at, bits);
+            let report = verify(&lab.path, Depth::Data, &|_, _| ());
+            let missed = match &report {
+                Ok(Some(report)) => report.findings.is_empty(),
+                Ok(None) | Err(_) => false,
+            };
+            let result = if !missed {
+                Ok(())
+            } else {
+                let name = path.strip_prefix(&lab.path).unwrap().display();
+                match std::panic::catch_unwind(|| seen(lab)) {
+                    Ok(Ok(seen)) => {
+                        let all = lab.images.iter().cloned().enumerate();
+                        let expected: Vec<_> = all.map(|(at, image)| (image, memory(at))).collect();
+                        let same = seen == expected;
+                        if same { Ok(()) } else { Err(format!("{name} at {at} ^ {bits}: other images")) }
+                    }
+                    other => Err(format!("{name} at {at} ^ {bits}: {other:?}")),
+                }
+            };
+            fs::write(path, good).unwrap();
+            File::options().write(true).open(path).unwrap().set_modified(found.modified().unwrap()).unwrap();
+            for odd in ["index.sqlite-wal", "index.sqlite-shm"] {
+                let _ = fs::remove_file(lab.path.join(odd));
+            }
+            result.map_err(TestCaseError::fail)
+        })?;
+    }
+}
