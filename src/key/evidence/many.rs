@@ -2,7 +2,7 @@
 //!
 //! Thousands of images depend on mostly the same files. What each says about a file is a
 //! piece of text, and the same text has the same answer: so the text is not even parsed if
-//! it was seen before, and every file is looked at once.
+//! it was seen before, and every file is looked at once, by each thread.
 
 use std::io;
 
@@ -15,10 +15,16 @@ use super::{Changed, Difference, Directory, FileState, Site};
 /// So many answers are remembered at most, in case the images share nothing: some 100 MB.
 const MOST: usize = 500_000;
 
+/// So many bytes of whole evidences are remembered at most.
+const MOST_TEXT: usize = 16 << 20;
+
 /// Checks the evidence of one image after the other, and remembers what it has seen. It is
 /// for one moment: a file that changes meanwhile may not be noticed.
 #[derive(Debug, Default)]
 pub struct Many {
+    /// By all that an image says: some images were made of the same modules.
+    whole: HashMap<Box<[u8]>, Option<Changed>>,
+    whole_bytes: usize,
     /// By the text of a directory's path, then by the text about a file there.
     directories: HashMap<Box<str>, HashMap<Box<str>, Option<Difference>>>,
     /// By the text about a site directory.
@@ -48,6 +54,18 @@ impl Many {
     /// # Errors
     /// When the text is damaged. What was seen before is not looked at so closely.
     pub fn first_change(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
+        if let Some(known) = self.whole.get(evidence) {
+            return Ok(known.clone());
+        }
+        let change = self.look(evidence)?;
+        if self.whole_bytes + evidence.len() <= MOST_TEXT {
+            self.whole_bytes += evidence.len();
+            self.whole.insert(evidence.into(), change.clone());
+        }
+        Ok(change)
+    }
+
+    fn look(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
         let text = std::str::from_utf8(evidence).map_err(io::Error::other)?;
         let evidence: RawEvidence = serde_json::from_str(text)?;
         if self.count > MOST {
