@@ -392,3 +392,29 @@ fn a_build_makes_room() {
     let warning = "\nwarning: no room was made in the store: PYIMG_MAX_SIZE cannot be \"ten\"; ";
     assert!(said.contains(warning), "{said}");
 }
+
+#[test]
+fn what_is_not_used_is_compressed_and_runs_again() {
+    if !common::criu() {
+        return;
+    }
+    let place = Place::new();
+    place.build("one").success();
+    assert_eq!(place.json(&["gc", "--dry-run"])["compressed"], serde_json::json!([]));
+    place.age("one", DAY * 8);
+    let before = packs_on_disk(&place.lab.store);
+    let dry = place.json(&["gc", "--dry-run"]);
+    let done = place.json(&["gc"]);
+    assert_eq!(dry["compressed"], serde_json::json!(["one"]));
+    assert_eq!(done["compressed"], dry["compressed"]);
+    let freed = before - packs_on_disk(&place.lab.store);
+    assert_eq!(done["freed_bytes"].as_u64().unwrap(), freed);
+    assert!(freed > before / 2, "{freed} of {before}");
+    assert_eq!(place.json(&["gc", "--dry-run"])["compressed"], serde_json::json!([]));
+    assert_eq!(place.hit("one", "import one; print(one.VALUE)"), "1\n");
+    assert_eq!(packs_on_disk(&place.lab.store), before);
+    // What is pinned stays as it is.
+    place.age("one", DAY * 8);
+    place.say(&["pin", "one"]).success();
+    assert_eq!(place.json(&["gc"])["compressed"], serde_json::json!([]));
+}

@@ -50,8 +50,8 @@ pub struct Cleaned {
     pub removed: Vec<usize>,
     /// The packs that were written anew, likewise.
     pub repacked: Vec<usize>,
-    /// How many packs became cold.
-    pub frozen: u64,
+    /// The packs that became cold, likewise.
+    pub frozen: Vec<usize>,
     /// Bytes of disk space that were freed.
     pub bytes: u64,
     /// Whether files were left to the next removal, because a run that is just beginning
@@ -143,6 +143,15 @@ impl Store {
                 cleaned.bytes += bytes;
             }
             progress(Step::Repacking, repack.bytes());
+        }
+        for (at, freeze) in plan.freezes.iter().enumerate() {
+            progress(Step::Freezing, 0);
+            let mut report = |bytes| progress(Step::Freezing, bytes);
+            let frozen = self.freeze(&[freeze.pack], &mut report)?;
+            if frozen.packs > 0 {
+                cleaned.frozen.push(at);
+                cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
+            }
         }
         Ok(())
     }

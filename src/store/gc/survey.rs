@@ -10,7 +10,7 @@ use crate::parallel;
 use crate::store::failure::Doing;
 use crate::store::ids::{ImageId, PackId};
 use crate::store::remove::{Orphans, disk_bytes};
-use crate::store::{Image, PAGE, Reader, lock};
+use crate::store::{Image, PAGE, PackInfo, Reader, Tier, lock};
 
 /// How long others are waited for to see what is left over. While they work it cannot be
 /// told from what they are making.
@@ -84,14 +84,16 @@ impl Survey {
     /// # Errors
     /// When the index cannot be read. Files that are not there count as nothing.
     pub fn of(store: &Reader) -> Result<Self> {
-        let (layout, images) = (&store.layout, store.images()?);
+        let (layout, images, tiers) = (&store.layout, store.images()?, store.tiers()?);
         let packs = parallel::by_parts(&store.rows().packs()?, |part| {
-            let look = |info: &crate::store::PackInfo| PackUse {
+            let look = |info: &PackInfo| PackUse {
                 id: info.id,
                 pages: info.pages,
                 size: info.bytes,
-                bytes: disk_bytes(&layout.pack(&info.id)).unwrap_or(0),
-                cold: false,
+                // After a tier change that was cut off, there are both.
+                bytes: disk_bytes(&layout.pack(&info.id)).unwrap_or(0)
+                    + disk_bytes(&layout.cold_pack(&info.id)).unwrap_or(0),
+                cold: tiers.of_pack(&info.id) == Some(Tier::Zstd),
             };
             part.iter().map(look).collect()
         });
