@@ -298,6 +298,7 @@ proptest::proptest! {
             read: &mut read,
             interpreter: &|path| path == "/python",
             zeroing_allocator: None,
+            settled: Vec::new(),
         };
         let mut sink = OnePack::default();
         if rewrite(&mut dump, &mut surroundings, &mut sink).is_ok() {
