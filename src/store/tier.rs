@@ -11,10 +11,10 @@ use std::fs;
 use std::io;
 
 use super::failure::Doing;
-use super::ids::PackId;
+use super::ids::{ImageId, PackId};
 use super::layout::{self, Layout};
 use super::pack::{self, PackFile, PackInfo};
-use super::{Reader, access};
+use super::{Reader, Store, access, lock};
 use crate::error::{Error, Result};
 
 /// How the pages of an image lie on disk.
@@ -94,6 +94,27 @@ impl Reader {
             Err(_) if !is_cold(&self.layout, id)? => PackFile::open(&self.layout.pack(id)),
             opened => opened,
         }
+    }
+}
+
+impl Store {
+    /// Moves an image to a tier. To become cold is only for packs that no other image uses;
+    /// where there is none, it stays raw.
+    ///
+    /// # Errors
+    /// As [`Store::freeze`] and [`Reader::thaw`].
+    pub fn move_to(&self, image: &ImageId, tier: Tier) -> Result<()> {
+        let packs = self.rows().packs_of(image)?;
+        if tier == Tier::Raw {
+            return self.thaw(&packs, lock::PATIENCE);
+        }
+        let mut own = Vec::new();
+        for pack in packs {
+            if self.rows().users(&pack.id)?.len() == 1 {
+                own.push(pack.id);
+            }
+        }
+        self.freeze(&own, &mut |_| {}).map(|_| ())
     }
 }
 
