@@ -186,6 +186,24 @@ pub enum Command {
     Man(Man),
 }
 
+/// How an image's memory is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// As it is, to be mapped in place
+    Raw,
+    /// Compressed
+    Zstd,
+}
+
+impl From<Tier> for crate::store::Tier {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Raw => Self::Raw,
+            Tier::Zstd => Self::Zstd,
+        }
+    }
+}
+
 /// `pyimg build`
 #[derive(Debug, Args)]
 #[command(after_help = BUILD_EXAMPLES)]
@@ -211,6 +229,10 @@ pub struct Build {
     /// Import what this script imports, without running it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub script: Option<PathBuf>,
+    /// How its memory is kept: raw, which starts fastest, or zstd, compressed until the
+    /// first run (default: raw; an image that is there already stays as it is)
+    #[arg(long, value_name = "TIER", hide_possible_values = true)]
+    pub store: Option<Tier>,
     /// Build it even if it is there already and unchanged
     #[arg(long)]
     pub force: bool,

@@ -23,7 +23,7 @@ use crate::key::interpreter::{Found, Search};
 use crate::key::python_env::PythonEnv;
 use crate::key::recipe::Recipe;
 use crate::manifest::{EVIDENCE, Manifest, Python};
-use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store};
+use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store, Tier};
 use crate::ui::{Printer, human};
 
 /// What `pyimg build --json` prints.
@@ -113,7 +113,11 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
             ))
             .hint("use it under that name, or rename it by building it again with --force"));
         }
-        return answer(args, printer, start, None, image.clone());
+        let image = match args.store {
+            Some(tier) => moved(&store, image, tier.into())?,
+            None => image.clone(),
+        };
+        return answer(args, printer, start, None, image);
     }
     // With --force the name may be another image's, which then makes room.
     let replaced: Vec<ImageKey> =
@@ -151,11 +155,23 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
     let phases = watch.stop();
+    let image = match args.store {
+        Some(tier) => moved(&store, &stored.image, tier.into())?,
+        None => stored.image,
+    };
     drop(progress);
-    let built = stored.image.record.key;
-    answer(args, printer, start, Some(phases), stored.image)?;
+    let built = image.record.key;
+    answer(args, printer, start, Some(phases), image)?;
     gc::after_build(&store, &built, printer);
     Ok(())
+}
+
+/// An image, moved to a tier.
+fn moved(store: &Store, image: &Image, tier: Tier) -> Result<Image> {
+    if image.tier != tier {
+        store.move_to(&image.id, tier)?;
+    }
+    Ok(store.by_key(&image.record.key)?.unwrap_or_else(|| image.clone()))
 }
 
 fn answer(

@@ -44,6 +44,7 @@ fn table(images: &[Image]) -> String {
         ("PYTHON", Align::Left),
         ("RECIPE", Align::Left),
         ("SIZE", Align::Right),
+        ("TIER", Align::Left),
         ("IMPORT", Align::Right),
         ("BUILT", Align::Left),
         ("LAST USED", Align::Left),
@@ -51,13 +52,14 @@ fn table(images: &[Image]) -> String {
     with_head(head, images.iter().map(row).collect())
 }
 
-fn row(image: &Image) -> [String; 7] {
+fn row(image: &Image) -> [String; 8] {
     let record = &image.record;
     [
         record.name.clone(),
         record.python.clone(),
         human::shorten(&record.recipe.trim().replace('\n', "; "), RECIPE),
         human::size(image.page_bytes),
+        image.tier.to_string(),
         human::duration(Duration::from_nanos(record.import_ns)),
         human::age(since(image.created_ns)),
         used(image),

@@ -12,7 +12,7 @@ use crate::key;
 use crate::key::host::Host;
 use crate::key::recipe::Recipe;
 use crate::manifest::{EVIDENCE, Manifest};
-use crate::store::{self, Image, ImageRecord, PAGE};
+use crate::store::{self, Image, ImageRecord, PAGE, Tier};
 use crate::ui::tables::facts;
 use crate::ui::{Printer, human};
 
@@ -190,6 +190,7 @@ fn text(image: &Image, details: &Details) -> String {
                 human::size(view.file_bytes)
             ),
         ),
+        ("tier", tier(view.tier).into()),
         (
             "memory",
             format!(
@@ -221,6 +222,13 @@ pub(super) fn foreign(record: &ImageRecord, here: &Host) -> Option<String> {
         processor: record.cpu.clone(),
     };
     built.difference(here).map(|what| format!("it was built with another {what}"))
+}
+
+fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Raw => "raw",
+        Tier::Zstd => "zstd: compressed until the next run",
+    }
 }
 
 fn none_if_empty(text: &str) -> String {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::store::Image;
+use crate::store::{Image, Tier};
 
 /// An image. Fields may be added, never renamed or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +27,8 @@ pub struct ImageView {
     /// Bytes of memory that were new to the store when it was built; the rest it shares
     /// with older images.
     pub new_bytes: u64,
+    /// `raw`, or `zstd` if it is compressed and is brought back by its first run.
+    pub tier: Tier,
     /// Bytes of its own files, besides the memory.
     pub file_bytes: u64,
     /// How long plain Python took to import it, in nanoseconds.
@@ -54,6 +56,7 @@ impl From<&Image> for ImageView {
             modules: record.modules.clone(),
             size_bytes: image.page_bytes,
             new_bytes: image.new_bytes,
+            tier: image.tier,
             file_bytes: image.file_bytes,
             import_ns: record.import_ns,
             created: timestamp(image.created_ns).to_string(),

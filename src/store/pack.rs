@@ -320,8 +320,12 @@ impl PackFile {
     /// Some of its bytes.
     pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length as usize];
-        self.bytes.read_exact_at(&mut bytes, offset).doing("read", &self.path)?;
-        Ok(bytes)
+        match self.bytes.read_exact_at(&mut bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(damaged(&self.path, &error.to_string()))
+            }
+            read => read.doing("read", &self.path).map(|()| bytes),
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use std::fs;
 use std::io;
 
 use super::failure::Doing;
-use super::ids::PackId;
+use super::ids::{ImageId, PackId};
 use super::layout::{self, Layout};
 use super::pack::{self, PackFile, PackInfo};
-use super::{Reader, access};
+use super::{Reader, Store, access, lock};
 use crate::error::{Error, Result};
 
 /// How the pages of an image lie on disk.
@@ -77,7 +77,7 @@ impl Reader {
             let name = entry.doing("read", &dir)?.file_name();
             let name = name.to_str().unwrap_or_default();
             match (layout::cold_pack_of(name), layout::pack_of(name)) {
-                (Some(id), _) => drop(tiers.cold.insert(id)),
+                (Some(id), _) => tiers.cold.extend([id]),
                 (None, id) => tiers.raw.extend(id),
             }
         }
@@ -94,6 +94,27 @@ impl Reader {
             Err(_) if !is_cold(&self.layout, id)? => PackFile::open(&self.layout.pack(id)),
             opened => opened,
         }
+    }
+}
+
+impl Store {
+    /// Moves an image to a tier. To become cold is only for packs that no other image uses;
+    /// where there is none, it stays raw.
+    ///
+    /// # Errors
+    /// As [`Store::freeze`] and [`Reader::thaw`].
+    pub fn move_to(&self, image: &ImageId, tier: Tier) -> Result<()> {
+        let packs = self.rows().packs_of(image)?;
+        if tier == Tier::Raw {
+            return self.thaw(&packs, lock::PATIENCE);
+        }
+        let mut own = Vec::new();
+        for pack in packs {
+            if self.rows().users(&pack.id)?.len() == 1 {
+                own.push(pack.id);
+            }
+        }
+        self.freeze(&own, &mut |_| {}).map(|_| ())
     }
 }
 
