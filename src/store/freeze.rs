@@ -62,11 +62,7 @@ impl Store {
     }
 
     /// The disk space before and after; nothing if the pack was passed over.
-    fn freeze_one(
-        &self,
-        id: &PackId,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Option<(u64, u64)>> {
+    fn freeze_one(&self, id: &PackId, progress: &mut dyn FnMut(u64)) -> Result<Option<(u64, u64)>> {
         let layout = &self.layout;
         let (raw, cold) = (layout.pack(id), layout.cold_pack(id));
         let beside_builds = lock::add(layout)?;
@@ -183,8 +179,9 @@ fn compress_part(
     let bytes = pack.read(part.start, part.end - part.start)?;
     if (offset_of(0)..tables_of(pack.pages())).contains(&part.start) {
         let first = part.start as usize / PAGE - 1;
-        check_pages(&bytes, &hashes[first..])
-            .map_err(|()| pack::damaged(pack.path(), "pages are not what they were").hint(VERIFY))?;
+        check_pages(&bytes, &hashes[first..]).map_err(|()| {
+            pack::damaged(pack.path(), "pages are not what they were").hint(VERIFY)
+        })?;
     }
     packer.pack(&bytes).doing("compress", pack.path())
 }

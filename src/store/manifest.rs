@@ -14,12 +14,12 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{access, tier};
 use super::failure::Doing;
 use super::ids::{Digest, ImageId};
 use super::layout::{self, Layout};
 use super::pack::PackInfo;
 use super::record::ImageRecord;
+use super::{access, tier};
 use crate::error::{Error, Result};
 
 const FORMAT: u32 = 1;

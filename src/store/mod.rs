@@ -40,8 +40,8 @@ mod reader;
 mod record;
 mod remove;
 mod repack;
-mod seekable;
 mod repair;
+mod seekable;
 mod slots;
 #[cfg(test)]
 mod tests;
