@@ -181,6 +181,24 @@ pub fn change_of_child(child: libc::pid_t) -> io::Result<Option<ExitStatus>> {
     }
 }
 
+/// Waits for a child to end.
+///
+/// # Errors
+/// When there is no such child, as after it was waited for already.
+pub fn end_of_child(child: libc::pid_t) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the call writes to `status` and nowhere else.
+        if unsafe { libc::waitpid(child, &raw mut status, 0) } != -1 {
+            return Ok(ExitStatus::from_raw(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// Sends a signal, which may be a real-time one.
 ///
 /// # Errors

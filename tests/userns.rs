@@ -312,6 +312,20 @@ fn a_build_is_interrupted_from_outside() {
 }
 
 #[test]
+fn an_image_grows_in_a_namespace() {
+    let Some(world) = World::new() else { return };
+    let grown = world.pyimg(&["build", "--from", "j", "import csv, json; print(1)", "--name", "g"]);
+    assert!(grown.status.success(), "{grown:?}");
+    assert_eq!(grown.stdout, b"1\n");
+    let code = "import csv, json; print(json.dumps([csv.QUOTE_ALL]))";
+    let output = world.command(&["pyrun", "-c", code]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("pyrun: hit: g"), "{said}");
+    assert_eq!(output.stdout, b"[1]\n");
+    world.wait_for_silence();
+}
+
+#[test]
 fn doctor_names_both_ways() {
     let Some(world) = World::new() else { return };
     let doctor = |command: &mut Command| {

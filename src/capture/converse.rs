@@ -19,6 +19,8 @@ pub enum Message {
     Report(Box<Report>),
     /// Something that must not be in an image.
     Refused(String),
+    /// A woken process could not become what it was to be.
+    Failed(String),
     /// The process waits to be dumped.
     Parked,
 }
@@ -74,6 +76,7 @@ pub fn next(
         "imported" => Message::Imported,
         "parked" => Message::Parked,
         "refused" => Message::Refused(rest.to_owned()),
+        "failed" => Message::Failed(rest.to_owned()),
         "report" => Message::Report(Box::new(read_report(descriptors)?)),
         other => return Err(io::Error::other(format!("the park library said {other:?}"))),
     }))

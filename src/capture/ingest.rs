@@ -62,7 +62,6 @@ impl Dumped {
     ) -> Result<Stored> {
         let mut dump = self.read()?;
         checks::check(&dump, self.socket_inode).map_err(|unsuitable| refused(&unsuitable.0))?;
-        let evidence = self.evidence(&dump, &identity)?;
         let process = process(&dump, self.socket_inode);
         make_portable(&mut dump);
         for vma in &mut dump.memory_mut().vmas {
@@ -70,6 +69,13 @@ impl Dumped {
                 vma.set_madv(vma.madv() | WIPE_ON_FORK);
             }
         }
+        let inherited = self.inherited.as_ref();
+        let settled = match inherited {
+            Some(inherited) => inherited.unmap(&mut dump)?,
+            None => Vec::new(),
+        };
+        let evidence = self.evidence(&dump, &identity)?;
+        let known = inherited.and_then(|parent| parent.manifest.memory.zeroing_allocator.clone());
 
         let interpreter =
             |path: &str| identity.interpreter_files.iter().any(|own| own.as_os_str() == path);
@@ -79,7 +85,8 @@ impl Dumped {
             &mut Surroundings {
                 read: &mut read_mapped,
                 interpreter: &interpreter,
-                zeroing_allocator: self.report.zeroing_allocator.clone(),
+                zeroing_allocator: self.report.zeroing_allocator.clone().or(known),
+                settled,
             },
             &mut sink,
         )?;
@@ -102,7 +109,8 @@ impl Dumped {
             process,
             modules: self.report.origins,
             search_path: self.report.sys_path,
-            import_ns: self.report.import_ns,
+            import_ns: self.report.import_ns
+                + inherited.map_or(0, |parent| parent.manifest.import_ns),
             memory: summary.into(),
         };
         let record = ImageRecord {
@@ -132,8 +140,8 @@ impl Dumped {
         Ok(Dump::read(files)?)
     }
 
-    /// Everything that the imports depended on: what the interpreter named, and every
-    /// file that is mapped.
+    /// Everything that the imports depended on: what the interpreter named, every file
+    /// that is mapped, and what the image depended on that it was grown from.
     fn evidence(&self, dump: &Dump, identity: &Identity) -> Result<Evidence> {
         let mapped = dump
             .memory()
@@ -142,10 +150,13 @@ impl Dumped {
             .filter(|vma| vma.status() & status::FILE_PRIVATE != 0)
             .filter_map(|vma| dump.regular_file(vma.shmid()))
             .map(|file| PathBuf::from(file.name()))
-            .filter(|path| *path != self.library);
+            .filter(|path| self.library.as_ref() != Some(path));
         let files = self.report.files.iter().cloned();
         let files = files.chain(mapped).chain(identity.interpreter_files.iter().cloned());
-        Evidence::record(files, self.report.site_directories.iter().cloned())
+        let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
+        known
+            .unwrap_or_default()
+            .and(files, self.report.site_directories.iter().cloned())
             .map_err(|error| Error::failed("cannot examine the modules' files").because(error))
     }
 }

@@ -1,6 +1,7 @@
 //! Makes an image: start the interpreter, import, park, dump, store.
 //!
-//! Data goes one way: a [`Plan`] becomes a started interpreter ([`spawn`]), which
+//! Data goes one way: a [`Plan`] becomes a started interpreter ([`spawn`]), or one that was
+//! restored from an image to grow ([`parent`]), which
 //! imports and parks itself ([`converse`], `park/`); what must not be in an image is
 //! refused by name ([`refuse`]); CRIU dumps; the dump is rewritten into mapping form
 //! while its pages go into the store ([`ingest`]).
@@ -10,6 +11,7 @@
 
 mod converse;
 mod ingest;
+mod parent;
 mod refuse;
 mod spawn;
 
@@ -26,6 +28,7 @@ use converse::{Message, Report};
 use spawn::{Interpreter, Spawn};
 
 pub use ingest::{Identity, Stored};
+pub use parent::{Parent, rebuild};
 
 /// What to build.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub struct Plan<'a> {
     pub executable: &'a Path,
     /// Its options.
     pub flags: &'a Flags,
-    /// What to preload.
+    /// What to preload; of a grown image all.
     pub recipe: &'a Recipe,
     /// The hash seed of the image, between 1 and 4294967295.
     pub hash_seed: u32,
@@ -104,7 +107,9 @@ pub struct Dumped {
     /// First addresses of the regions that fork wipes.
     wiped_on_fork: std::collections::BTreeSet<u64>,
     /// The park library's file, which is no evidence.
-    library: PathBuf,
+    library: Option<PathBuf>,
+    /// What it has from the image that it was grown from.
+    inherited: Option<parent::Inherited>,
 }
 
 /// How a build ended without an image.
@@ -122,13 +127,15 @@ impl From<Error> for Failure {
     }
 }
 
-/// Starts the interpreter, lets it import, and dumps it.
+/// Starts the interpreter, or restores the image that is to grow, lets it import, and
+/// dumps it.
 ///
 /// # Errors
 /// When the recipe fails, something in the process cannot be in an image, or CRIU
 /// cannot dump it. The process is gone in any case.
 pub fn dump(
     plan: &Plan<'_>,
+    parent: Option<Parent>,
     criu: &Criu,
     interrupted: &Interrupted,
     phase: &dyn Fn(Phase),
@@ -137,19 +144,24 @@ pub fn dump(
     let runtime = RuntimeDir::open().map_err(Error::from)?;
     runtime.sweep();
     let directory = dump_directory(&runtime, plan.scratch)?;
-    let mut interpreter = Interpreter::spawn(&Spawn {
-        executable: plan.executable,
-        flags: &plan.flags.canonical(),
-        recipe: plan.recipe,
-        hash_seed: plan.hash_seed,
-        scratch: plan.scratch,
-        runtime: &runtime,
-    })
-    .map_err(|error| {
-        Error::environment(format!("cannot start {}", plan.executable.display())).because(error)
-    })?;
+    let (flags, recipe) = (plan.flags.canonical(), plan.recipe.last());
+    let mut interpreter = match &parent {
+        Some(parent) => parent.wake(criu, plan.executable, &flags, recipe)?,
+        None => Interpreter::spawn(&Spawn {
+            executable: plan.executable,
+            flags: &flags,
+            recipe,
+            hash_seed: plan.hash_seed,
+            scratch: plan.scratch,
+            runtime: &runtime,
+        })
+        .map_err(|error| {
+            Error::environment(format!("cannot start {}", plan.executable.display())).because(error)
+        })?,
+    };
     phase(Phase::Importing);
-    let report = park(&mut interpreter, interrupted, &|| phase(Phase::Importing))?;
+    let still_waiting = || phase(Phase::Importing);
+    let report = park(&mut interpreter, parent.as_ref(), interrupted, &still_waiting)?;
 
     let found = refuse::obstacles(interpreter.pid(), interpreter.socket_inode)
         .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
@@ -174,13 +186,15 @@ pub fn dump(
         report,
         socket_inode: interpreter.socket_inode,
         wiped_on_fork,
-        library: interpreter.library().to_owned(),
+        library: interpreter.library().map(Path::to_owned),
+        inherited: parent.map(Parent::bequeath),
     })
 }
 
 /// Follows the interpreter until it is parked.
 fn park(
     interpreter: &mut Interpreter,
+    parent: Option<&Parent>,
     interrupted: &Interrupted,
     still_waiting: &dyn Fn(),
 ) -> Result<Report, Failure> {
@@ -196,6 +210,10 @@ fn park(
             Some(Message::Imported) => {}
             Some(Message::Report(said)) => report = Some(*said),
             Some(Message::Refused(what)) => return Err(refused(&what).into()),
+            Some(Message::Failed(what)) => {
+                let error = parent.map_or_else(|| Error::failed(&what), |p| p.refusal(&what));
+                return Err(error.into());
+            }
             Some(Message::Parked) => break,
             None => {
                 let status = interpreter.wait().map_err(|error| {

@@ -10,14 +10,15 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::personality::{self, Persona};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::getsid;
+use nix::unistd::{Pid, getsid};
 
 use crate::criu::RuntimeDir;
 use crate::key::recipe::Recipe;
@@ -47,15 +48,24 @@ pub struct Spawn<'a> {
     pub runtime: &'a RuntimeDir,
 }
 
-/// A started interpreter. Dropped, it is killed and reaped.
+/// An interpreter that runs a recipe. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Interpreter {
-    child: Child,
+    process: Process,
     /// Our end of the socket.
     pub socket: OwnedFd,
     /// Inode of its end.
     pub socket_inode: u32,
-    library: PathBuf,
+    library: Option<PathBuf>,
+}
+
+/// How it came into being.
+#[derive(Debug)]
+pub enum Process {
+    /// Started.
+    Spawned(Child),
+    /// Restored from an image, as our child.
+    Restored(Pid),
 }
 
 impl Interpreter {
@@ -102,32 +112,47 @@ impl Interpreter {
             .env("PYTHONHASHSEED", spawn.hash_seed.to_string())
             .spawn();
         personality::set(before)?;
-        Ok(Self { child: child?, socket, socket_inode, library })
+        let process = Process::Spawned(child?);
+        Ok(Self { process, socket, socket_inode, library: Some(library) })
+    }
+
+    /// One that was restored.
+    pub fn new(process: Process, socket: OwnedFd, socket_inode: u32) -> Self {
+        Self { process, socket, socket_inode, library: None }
     }
 
     /// Its pid.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Spawned(child) => child.id(),
+            Process::Restored(pid) => pid.as_raw().unsigned_abs(),
+        }
     }
 
-    /// The park library's file.
-    pub fn library(&self) -> &Path {
-        &self.library
+    /// The park library's file, if it is mapped from there.
+    pub fn library(&self) -> Option<&Path> {
+        self.library.as_deref()
     }
 
     /// Waits for it to end.
     ///
     /// # Errors
     /// When it cannot be waited for.
-    pub fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
-        self.child.wait()
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        match &mut self.process {
+            Process::Spawned(child) => child.wait(),
+            Process::Restored(pid) => crate::sys::end_of_child(pid.as_raw()),
+        }
     }
 }
 
 impl Drop for Interpreter {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = match &mut self.process {
+            Process::Spawned(child) => child.kill(),
+            Process::Restored(pid) => kill(*pid, Signal::SIGKILL).map_err(io::Error::from),
+        };
+        let _ = self.wait();
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::origin::Origin;
+use super::phases::{Phases, Stopwatch};
 use super::{ImageView, gc};
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
@@ -31,6 +33,8 @@ struct Answer {
     built: bool,
     /// How long it took, in milliseconds.
     took_ms: u64,
+    /// How long its parts took, in milliseconds; null if it was not built now.
+    phases_ms: Option<Phases>,
     /// The image.
     image: ImageView,
 }
@@ -50,12 +54,21 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     if let Some(name) = &args.name {
         store::check_name(name)?;
     }
-    let flags = Flags::for_build(&args.flags)?;
+    let origin = args.from.as_deref().map(Origin::find).transpose()?;
+    let named = args.python.as_deref().map(|named| interpreter(Some(named))).transpose()?;
+    let (flags, executable, recipe) = match &origin {
+        Some(origin) => {
+            (origin.flags(&args.flags)?, origin.executable(named)?, origin.recipe(recipe))
+        }
+        None => {
+            let executable = named.map_or_else(|| interpreter(None), Ok)?;
+            (Flags::for_build(&args.flags)?, executable, recipe)
+        }
+    };
     let python_env = PythonEnv::of_this_process(&flags).map_err(|why| {
         Error::environment(format!("no image can be built while {why}"))
             .hint("unset the variable and build again")
     })?;
-    let executable = interpreter(args.python.as_deref())?;
     let python = inspect::inspect(&executable)?;
     let criu = Criu::find()?;
     let version = criu.version()?;
@@ -81,6 +94,9 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
+    if let Some(origin) = &origin {
+        origin.check(&python_env, &host, &record)?;
+    }
     let interrupted = Interrupted::watch()
         .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
     let _alone = wait_for_others(&store, &record.key, &interrupted, printer)?;
@@ -97,13 +113,14 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
             ))
             .hint("use it under that name, or rename it by building it again with --force"));
         }
-        return answer(args, printer, start, false, image.clone());
+        return answer(args, printer, start, None, image.clone());
     }
     // With --force the name may be another image's, which then makes room.
     let replaced: Vec<ImageKey> =
         store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
 
     let progress = printer.progress();
+    let watch = Stopwatch::new(&*progress);
     let seed = hash_seed(&store.secret()?);
     let scratch = tempfile::Builder::new()
         .prefix("pyimg-")
@@ -116,9 +133,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         hash_seed: seed,
         scratch: scratch.path(),
     };
-    let dumped = capture::dump(&plan, &criu, &interrupted, &|phase| progress.phase(phase))
+    let parent = origin.as_ref().map(Origin::open).transpose()?;
+    let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| watch.phase(phase))
         .map_err(failed)?;
-    progress.phase(Phase::Storing);
+    watch.phase(Phase::Storing);
     let identity = Identity {
         record: ImageRecord { name, ..record },
         python: Python {
@@ -132,9 +150,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         recipe,
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
+    let phases = watch.stop();
     drop(progress);
     let built = stored.image.record.key;
-    answer(args, printer, start, true, stored.image)?;
+    answer(args, printer, start, Some(phases), stored.image)?;
     gc::after_build(&store, &built, printer);
     Ok(())
 }
@@ -143,16 +162,21 @@ fn answer(
     args: &Build,
     printer: &Printer,
     start: Instant,
-    built: bool,
+    phases: Option<Phases>,
     image: Image,
 ) -> Result<()> {
     let took = start.elapsed();
     if args.json {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        return printer.json(&Answer { built, took_ms, image: ImageView::from(&image) });
+        return printer.json(&Answer {
+            built: phases.is_some(),
+            took_ms,
+            phases_ms: phases,
+            image: ImageView::from(&image),
+        });
     }
     let name = &image.record.name;
-    if built {
+    if phases.is_some() {
         printer.note(&format!(
             "built {name}: {} of memory, {} of it new to the store; its imports take {}, the build took {}",
             human::size(image.page_bytes),
@@ -250,12 +274,12 @@ fn record(
         modules: Vec::new(),
         import_ns: 0,
     };
-    record.key = key(&record);
+    record.key = key(&record, recipe);
     Ok(record)
 }
 
 /// The key: whatever makes two images the same, each part with its length before it.
-fn key(record: &ImageRecord) -> ImageKey {
+fn key(record: &ImageRecord, recipe: &Recipe) -> ImageKey {
     let mut hasher = blake3::Hasher::new();
     for part in [
         record.interpreter.hex().as_str(),
@@ -266,7 +290,7 @@ fn key(record: &ImageRecord) -> ImageKey {
         &record.cpu,
         &record.flags,
         &record.python_env,
-        &record.recipe,
+        &recipe.identity(),
     ] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());

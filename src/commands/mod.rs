@@ -10,6 +10,8 @@ mod doctor;
 mod gc;
 mod ls;
 mod man;
+mod origin;
+mod phases;
 mod pin;
 mod rm;
 mod show;

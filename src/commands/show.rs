@@ -10,6 +10,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::key::host::Host;
+use crate::key::recipe::Recipe;
 use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, Image, ImageRecord, PAGE};
 use crate::ui::tables::facts;
@@ -23,6 +24,8 @@ const WIDTH: usize = 76;
 struct Details {
     #[serde(flatten)]
     image: ImageView,
+    /// The recipe of the image that it was grown from; null if it was not.
+    grown_from: Option<String>,
     /// Why no run can use it; null if runs can.
     obstacle: Option<String>,
     /// This build of the image, 64 hex digits: names its directory.
@@ -118,6 +121,7 @@ impl Details {
         let bytes = |pages: u64| pages * PAGE as u64;
         Self {
             image: image.into(),
+            grown_from: manifest.recipe.parent().map(Recipe::text),
             obstacle: foreign(record, &Host::read()).or_else(|| evidence.changed.clone()),
             id: image.id.hex(),
             directory,
@@ -160,7 +164,13 @@ fn text(image: &Image, details: &Details) -> String {
     );
     facts(&[
         ("name", view.name.clone()),
-        ("recipe", view.recipe.clone()),
+        (
+            "recipe",
+            details.grown_from.as_ref().map_or_else(
+                || view.recipe.clone(),
+                |parent| format!("{}\ngrown from {parent:?}", view.recipe),
+            ),
+        ),
         (
             "usable",
             details.obstacle.as_ref().map_or_else(|| "yes".into(), |why| format!("no: {why}")),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -113,15 +114,73 @@ pub fn start<E: Send>(
     request: &Request,
     check: impl FnOnce() -> Result<(), E> + Send,
 ) -> Result<Pid, NotStarted<E>> {
-    let mut before = SigSet::empty();
-    let ours = super::supervise::signals();
-    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut before))?;
-    let needs = Needs::meet();
-    restore(criu, parked, request, check).inspect_err(|_| {
+    let surroundings = Surroundings::prepare()?;
+    let started = restore(criu, parked, request, check).and_then(|restored| {
+        wait_for_start(&restored.socket)?;
+        Ok(restored.pid)
+    });
+    started.inspect_err(|_| {
         reap_all();
-        needs.put_back();
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+        surroundings.put_back();
     })
+}
+
+/// A restored process that has taken its request.
+#[derive(Debug)]
+pub struct Restored {
+    /// Its pid; it is a child of this process.
+    pub pid: Pid,
+    /// Our end of the socket.
+    pub socket: OwnedFd,
+    /// Inode of its end.
+    pub socket_inode: u64,
+}
+
+/// Restores an image that is to grow, as [`start`] does, but leaves it to the caller to
+/// listen to it. The signal mask is put back in any case.
+///
+/// New memory of the process gets the addresses that it would have without address space
+/// layout randomisation, so that growing twice gives the same pages.
+///
+/// # Errors
+/// When the process was not restored; then no child is left.
+pub fn wake_to_grow<E: Send>(
+    criu: &Criu,
+    parked: &Parked<'_>,
+    request: &Request,
+    check: impl FnOnce() -> Result<(), E> + Send,
+) -> Result<Restored, NotStarted<E>> {
+    let surroundings = Surroundings::prepare()?;
+    let before = personality::get()?;
+    personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
+    let restored = restore(criu, parked, request, check);
+    personality::set(before)?;
+    if restored.is_err() {
+        reap_all();
+    }
+    surroundings.put_back();
+    restored
+}
+
+/// What is changed of this process while it restores.
+#[derive(Debug)]
+struct Surroundings {
+    mask: SigSet,
+    needs: Needs,
+}
+
+impl Surroundings {
+    fn prepare() -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        let ours = super::supervise::signals();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut mask))?;
+        Ok(Self { mask, needs: Needs::meet() })
+    }
+
+    fn put_back(&self) {
+        self.needs.put_back();
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
+    }
 }
 
 /// What restoring needs of this process, and its caller may have set otherwise. The program
@@ -164,7 +223,7 @@ fn restore<E: Send>(
     parked: &Parked<'_>,
     request: &Request,
     check: impl FnOnce() -> Result<(), E> + Send,
-) -> Result<Pid, NotStarted<E>> {
+) -> Result<Restored, NotStarted<E>> {
     let runtime = RuntimeDir::open()?;
     let mut check = Some(check);
     for attempt in 1.. {
@@ -199,14 +258,15 @@ fn restore<E: Send>(
         verdict?;
         match criu_restores {
             Ok(pid) => {
+                let socket_inode = nix::sys::stat::fstat(&fresh.theirs)?.st_ino;
                 // Ours was only lent: the end of the process must be seen on the socket.
                 drop(fresh.theirs);
                 // CRIU has let go of the process, so from here on nothing but the program
                 // itself can fail.
                 // Where it has given up meanwhile, its last message says why.
                 let _ = send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL);
-                wait_for_start(&fresh.socket)?;
-                return Ok(Pid::from_raw(pid.cast_signed()));
+                let pid = Pid::from_raw(pid.cast_signed());
+                return Ok(Restored { pid, socket: fresh.socket, socket_inode });
             }
             Err(criu::Error::PidTaken) if attempt < PID_ATTEMPTS => reap_all(),
             Err(error) => return Err(error.into()),

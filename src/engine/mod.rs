@@ -5,6 +5,7 @@
 //! namespace. What the woken process is to do goes to it as a [`request`], whichever way it
 //! was brought back.
 
+pub mod caller;
 pub mod criu;
 pub mod namespaced;
 pub mod request;

@@ -33,6 +33,9 @@ pub enum Kind {
     Stdin = 3,
     /// A directory or a zip file with a `__main__` module.
     Directory = 4,
+    /// None: the process runs a further recipe, given as a line of Python for `inside.py`,
+    /// and parks again.
+    Grow = 5,
 }
 
 /// A descriptor of the caller, to be given to the program under the same number.

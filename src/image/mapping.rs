@@ -15,6 +15,8 @@
 //! here, and files named `pack:N` in the file table until [`name_packs`] says where
 //! they are.
 
+use std::ops::Range;
+
 use crate::image::PAGE_SIZE;
 use crate::image::dump::{Dump, Run};
 use crate::image::file::{Image, Malformed};
@@ -82,6 +84,9 @@ pub struct Surroundings<'a, E> {
     /// An allocator that relies on zeros after `MADV_DONTNEED`, where the interpreter
     /// itself is known to use one; others are found in the code that is mapped.
     pub zeroing_allocator: Option<String>,
+    /// Memory, in order, that was mapped from packs before ([`super::unmapping`]): so no
+    /// such allocator's, and no chunk that may grow.
+    pub settled: Vec<Range<u64>>,
 }
 
 /// What was done, for the manifest and for `pyimg show`.
@@ -117,6 +122,7 @@ pub fn rewrite<S: PageSink>(
         dump,
         sink,
         first_pack,
+        settled: std::mem::take(&mut surroundings.settled),
         packs: 0,
         vmas: Vec::new(),
         kept: Vec::new(),
@@ -138,6 +144,7 @@ struct Rewriter<'a, S> {
     dump: &'a mut Dump,
     sink: &'a mut S,
     first_pack: u32,
+    settled: Vec<Range<u64>>,
     packs: u32,
     vmas: Vec<Vma>,
     kept: Vec<Run>,
@@ -197,10 +204,15 @@ impl<S: PageSink> Rewriter<'_, S> {
         let anonymous = vma.status() & status::ANON_PRIVATE != 0;
         let from_file = vma.status() & status::FILE_PRIVATE != 0;
         let zeroing = self.summary.zeroing_allocator.is_some();
-        if !(anonymous || from_file) || stays_anonymous(vma, zeroing) {
+        if !(anonymous || from_file) || stays_anonymous(vma, false) {
             self.kept.extend(runs);
             self.vmas.push(vma.clone());
             return Ok(());
+        }
+        if stays_anonymous(vma, zeroing) {
+            let (settled, others) = self.split(runs);
+            self.kept.extend(others);
+            return self.pieces(vma, &settled, 0);
         }
         if let Some(mut bytes) = object {
             for run in runs {
@@ -248,7 +260,7 @@ impl<S: PageSink> Rewriter<'_, S> {
         for run in runs {
             for page in 0..run.pages {
                 let address = run.address + page * PAGE_SIZE;
-                if chunks.last().is_some_and(|(_, end)| address < *end) {
+                if chunks.last().is_some_and(|(_, end)| address < *end) || self.settled(address) {
                     continue;
                 }
                 let at = ((run.slot + page) * PAGE_SIZE) as usize;
@@ -265,6 +277,29 @@ impl<S: PageSink> Rewriter<'_, S> {
             mapped = before.into_iter().chain(clip(&mapped, end, u64::MAX)).collect();
         }
         mapped
+    }
+
+    /// Whether this page was mapped from a pack before.
+    fn settled(&self, address: u64) -> bool {
+        let after = self.settled.partition_point(|range| range.start <= address);
+        after > 0 && address < self.settled[after - 1].end
+    }
+
+    /// The parts of the runs that were mapped from packs before, and the others.
+    fn split(&self, runs: &[Run]) -> (Vec<Run>, Vec<Run>) {
+        let Some((first, last)) = runs.first().zip(runs.last()) else { return Default::default() };
+        let from = self.settled.partition_point(|range| range.end <= first.address);
+        let (mut settled, mut others, mut position) = (Vec::new(), Vec::new(), first.address);
+        for range in &self.settled[from..] {
+            if range.start >= last.end() {
+                break;
+            }
+            others.extend(clip(runs, position, range.start));
+            settled.extend(clip(runs, range.start, range.end));
+            position = range.end;
+        }
+        others.extend(clip(runs, position, u64::MAX));
+        (settled, others)
     }
 
     fn store(&mut self, vma: &Vma, address: u64, bytes: &[u8]) -> Result<(), S::Error> {
@@ -334,7 +369,7 @@ impl<S: PageSink> Rewriter<'_, S> {
 }
 
 /// The parts of the runs that lie between two addresses.
-fn clip(runs: &[Run], start: u64, end: u64) -> Vec<Run> {
+pub(super) fn clip(runs: &[Run], start: u64, end: u64) -> Vec<Run> {
     runs.iter()
         .filter(|run| run.address < end && run.end() > start)
         .map(|run| {
@@ -348,7 +383,8 @@ fn clip(runs: &[Run], start: u64, end: u64) -> Vec<Run> {
         .collect()
 }
 
-fn anonymous_piece(vma: &Vma, start: u64, end: u64) -> Vma {
+/// Private anonymous memory in place of a part of a region.
+pub(super) fn anonymous_piece(vma: &Vma, start: u64, end: u64) -> Vma {
     let mut piece = vma.clone();
     piece.set_start(start);
     piece.set_end(end);

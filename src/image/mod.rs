@@ -3,7 +3,7 @@
 //! A dump is a directory of small protobuf files and one file of pages. This
 //! room reads them ([`file`]), says whether the process is one that may become an
 //! image ([`checks`]), rewrites the memory so that packs are mapped instead of
-//! copied ([`mapping`], with the exceptions that [`hazards`] finds), takes out what
+//! copied ([`mapping`], with the exceptions that [`hazards`] finds; [`unmapping`] undoes it), takes out what
 //! belongs to the machine at dump time ([`portable`]) and gives the restored
 //! process new pids ([`pids`]).
 //!
@@ -28,6 +28,7 @@ pub mod pids;
 pub mod portable;
 #[cfg(test)]
 mod testing;
+pub mod unmapping;
 
 /// Bytes in a page of memory. The only page size of x86-64 processes that CRIU dumps.
 pub const PAGE_SIZE: u64 = 4096;

@@ -100,9 +100,33 @@ impl Evidence {
         paths: impl IntoIterator<Item = PathBuf>,
         sites: impl IntoIterator<Item = PathBuf>,
     ) -> io::Result<Self> {
-        let mut directories: BTreeMap<PathBuf, BTreeMap<Vec<u8>, FileState>> = BTreeMap::new();
+        Self::default().and(paths, sites)
+    }
+
+    /// Adds the present state of these files and site directories. Those that are known
+    /// keep the state in which they were recorded first.
+    ///
+    /// # Errors
+    /// When a file that exists cannot be examined.
+    pub fn and(
+        self,
+        paths: impl IntoIterator<Item = PathBuf>,
+        sites: impl IntoIterator<Item = PathBuf>,
+    ) -> io::Result<Self> {
+        let mut directories: BTreeMap<PathBuf, BTreeMap<Vec<u8>, FileState>> = self
+            .directories
+            .into_iter()
+            .map(|Directory { path, files }| {
+                let files = files.into_iter().map(|file| (file.name.clone(), file)).collect();
+                (as_path(&path).to_owned(), files)
+            })
+            .collect();
         for path in paths {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let known = directories.get(parent);
+            if known.is_some_and(|files| files.contains_key(name.as_bytes())) {
+                continue;
+            }
             let state = match nix::sys::stat::stat(&path) {
                 Ok(state) => state,
                 Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => continue,
@@ -121,7 +145,13 @@ impl Evidence {
                 files: files.into_values().collect(),
             })
             .collect();
-        Ok(Self { directories, sites: sites.into_iter().map(Site::record).collect() })
+        let mut all_sites = self.sites;
+        for path in sites {
+            if !all_sites.iter().any(|site| as_path(&site.path) == path) {
+                all_sites.push(Site::record(path));
+            }
+        }
+        Ok(Self { directories, sites: all_sites })
     }
 
     /// Reads what [`Self::to_json`] wrote.
@@ -331,6 +361,17 @@ mod tests {
         fs::remove_dir(&later).unwrap();
         fs::write(site.join("editable.pth"), "/srv\n").unwrap();
         assert_eq!(evidence.first_change().unwrap().path, site);
+    }
+
+    #[test]
+    fn what_is_added_does_not_renew_what_is_known() {
+        let (directory, evidence) = tree();
+        let (a, b) = (directory.path().join("a.py"), directory.path().join("b.py"));
+        fs::write(&a, "x = 22\n").unwrap();
+        fs::write(&b, "").unwrap();
+        let more = evidence.and([a.clone(), b], [directory.path().to_owned()]).unwrap();
+        assert_eq!(more.len(), 3);
+        assert_eq!(more.first_change().unwrap().path, a);
     }
 
     #[test]

@@ -169,6 +169,26 @@ impl Flags {
         }
     }
 
+    /// The options of an image, from their form as one text.
+    ///
+    /// # Errors
+    /// When this is no such text, as in an index that was tampered with.
+    pub fn of_text(text: &str) -> Result<Self> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut argument: Option<String> = None;
+        let mut characters = text.chars();
+        while let Some(c) = characters.next() {
+            match c {
+                ' ' => arguments.extend(argument.take().map(OsString::from)),
+                '\'' => _ = argument.get_or_insert_default(),
+                '\\' => argument.get_or_insert_default().extend(characters.next()),
+                c => argument.get_or_insert_with(String::new).push(c),
+            }
+        }
+        arguments.extend(argument.map(OsString::from));
+        Self::for_build(&arguments)
+    }
+
     /// The options as arguments that Python accepts, the same for every
     /// spelling that means the same.
     pub fn canonical(&self) -> Vec<String> {
@@ -324,6 +344,20 @@ mod tests {
         let again: Vec<OsString> = once.iter().map(OsString::from).collect();
         let (flags, end, taken) = Flags::read(&again).expect("canonical options can be read");
         assert_eq!((flags.canonical(), end, taken), (once.clone(), End::Rest, once.len()));
+    }
+
+    #[test]
+    fn one_text_and_back() {
+        for line in [
+            &[][..],
+            &["-BOO", "-X", "utf8", "-W", "error::x y"],
+            &["-W", "", "-I"],
+            &["-X", "a=\\ '", "--check-hash-based-pycs", "never"],
+        ] {
+            let flags = Flags::for_build(&args(line)).unwrap();
+            assert_eq!(Flags::of_text(&flags.to_string()).unwrap(), flags, "{line:?}");
+        }
+        assert!(Flags::of_text("script.py").is_err());
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// Stands in a name for a recipe that imports nothing.
+const BARE: &str = "bare";
+
 /// What to run or import before the process is parked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
@@ -22,6 +25,13 @@ pub enum Recipe {
         /// Absolute path.
         script: PathBuf,
     },
+    /// Another image's recipe, and what came after it was restored.
+    Grown {
+        /// That recipe.
+        from: Box<Recipe>,
+        /// The further one, which is not itself of this kind.
+        more: Box<Recipe>,
+    },
 }
 
 impl Recipe {
@@ -33,6 +43,35 @@ impl Recipe {
                 modules.iter().map(|module| format!("-m {module}")).collect::<Vec<_>>().join(" ")
             }
             Self::Script { script } => format!("--script {}", script.display()),
+            Self::Grown { from, more } => format!("{}; {}", from.text(), more.text()),
+        }
+    }
+
+    /// The text that is part of an image's key: different for different recipes, which the
+    /// text for people is not (`import a; import b` may be one recipe or two).
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Grown { from, more } => {
+                let from = from.identity();
+                format!("grown\0{}\0{from}{}", from.len(), more.identity())
+            }
+            other => other.text(),
+        }
+    }
+
+    /// What a build runs of it.
+    pub fn last(&self) -> &Self {
+        match self {
+            Self::Grown { more, .. } => more,
+            other => other,
+        }
+    }
+
+    /// The recipe of the image that it was grown from, if it was.
+    pub fn parent(&self) -> Option<&Self> {
+        match self {
+            Self::Grown { from, .. } => Some(from),
+            _ => None,
         }
     }
 
@@ -69,10 +108,22 @@ impl Recipe {
             Self::Script { script } => {
                 vec![script.file_stem().unwrap_or_default().to_string_lossy().into_owned()]
             }
+            Self::Grown { from, more } => {
+                let mut words = from.words();
+                for word in more.words() {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                if words.len() > 1 {
+                    words.retain(|word| word != BARE);
+                }
+                words
+            }
         };
         let mut words: Vec<String> = words.iter().map(|word| plain(word)).collect();
         words.retain(|word| !word.is_empty());
-        if words.is_empty() { vec!["bare".into()] } else { words }
+        if words.is_empty() { vec![BARE.into()] } else { words }
     }
 }
 
@@ -126,6 +177,32 @@ mod tests {
         let many = (0..40).map(|n| format!("import module{n}\n")).collect::<String>();
         let name = code(&many).default_name("3.12.1");
         assert!(name.ends_with("-etc") && name.len() < 70, "{name}");
+    }
+
+    #[test]
+    fn a_grown_recipe_names_all_and_is_not_the_same_as_one() {
+        let grown = |from: &Recipe, more: &str| Recipe::Grown {
+            from: Box::new(from.clone()),
+            more: Box::new(code(more)),
+        };
+        let two = grown(&code("import numpy"), "import pandas");
+        assert_eq!(two.text(), "import numpy; import pandas");
+        assert_eq!(two.default_name("3.11.7"), "python311-numpy-pandas");
+        assert_eq!(grown(&code("pass"), "import re").default_name("3.11.7"), "python311-re");
+        assert_eq!(two.last(), &code("import pandas"));
+        assert_eq!(two.parent(), Some(&code("import numpy")));
+        let three = grown(&two, "import numpy, rich");
+        assert_eq!(three.text(), "import numpy; import pandas; import numpy, rich");
+        assert_eq!(three.default_name("3.11.7"), "python311-numpy-pandas-rich");
+
+        assert_eq!(code("import re").identity(), "import re");
+        let one = code("import numpy; import pandas");
+        let other = grown(&grown(&code("import numpy"), "import pandas"), "import numpy, rich");
+        assert_eq!((one.text(), three.identity()), (two.text(), other.identity()));
+        assert_ne!(one.identity(), two.identity());
+
+        let json = serde_json::to_string(&three).unwrap();
+        assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), three);
     }
 
     #[test]

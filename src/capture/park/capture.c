@@ -1,5 +1,6 @@
 /* The build's half of the library's life: run the recipe as Python would have
- * run it, tell the builder what came of it, leave a tidy process, and park.
+ * run it, tell the builder what came of it, leave a tidy process, and park. An
+ * image that grows goes through it again, with another recipe.
  */
 #include "park.h"
 
@@ -108,8 +109,18 @@ static void drop_call(PyObject *inside, const char *name)
     python_drop(call(inside, name, NULL));
 }
 
-/* The recipe ends as a program does. Its names become __main__'s, so that they
- * are finished when a program's are. */
+/* The recipe ends as a program does, and an image that grows with all that it
+ * kept and froze. */
+static _Noreturn void end(PyObject *inside, struct outcome outcome)
+{
+    if (image.unfreeze != NULL) {
+        python_call_quietly(image.unfreeze);
+        image.inside = inside;
+    }
+    finish_fully(outcome);
+}
+
+/* Its names become __main__'s, so that they are finished when a program's are. */
 static _Noreturn void recipe_failed(PyObject *inside, PyObject *steps, PyObject *namespace)
 {
     PyObject *main_module, *type, *value, *traceback;
@@ -126,7 +137,7 @@ static _Noreturn void recipe_failed(PyObject *inside, PyObject *steps, PyObject 
         py.PyErr_Clear();
     python_drop(steps);
     py.PyDict_Clear(inside);
-    finish_fully(outcome);
+    end(inside, outcome);
 }
 
 static PyObject *run_step(PyObject *source, PyObject *namespace)
@@ -141,15 +152,12 @@ static PyObject *run_step(PyObject *source, PyObject *namespace)
     return result;
 }
 
-static void run_recipe(PyObject *inside, const char *sentinel_path)
+static void run_recipe(PyObject *inside, PyObject *steps)
 {
-    PyObject *sentinel = py.PyUnicode_DecodeFSDefault(sentinel_path);
-    PyObject *steps = call(inside, "begin", sentinel);
-
     if (!python_is(steps, py.PyList_Type)) { /* the exception that prevented them */
         py.PyErr_Restore(py.PyObject_Type(steps), steps,
                          py.PyObject_GetAttrString(steps, "__traceback__"));
-        finish_fully(program_unhandled());
+        end(inside, program_unhandled());
     }
     for (Py_ssize_t i = 0; i < py.PyList_Size(steps); i++) {
         PyObject *step = py.PyList_GetItem(steps, i);
@@ -161,7 +169,6 @@ static void run_recipe(PyObject *inside, const char *sentinel_path)
         python_drop(result);
     }
     python_drop(steps);
-    python_drop(sentinel);
 }
 
 static void report(PyObject *inside)
@@ -233,11 +240,16 @@ static void remember(PyObject *inside)
     const char *lc_ctype = getenv("LC_CTYPE");
     PyObject *kept = call(inside, "settle", NULL);
 
-    if (lc_ctype != NULL && (origin.lc_ctype == NULL || strcmp(lc_ctype, origin.lc_ctype) != 0))
+    /* Only at first: later the variable is what waking has made of it. */
+    if (image.wake == NULL && lc_ctype != NULL &&
+        (origin.lc_ctype == NULL || strcmp(lc_ctype, origin.lc_ctype) != 0))
         image.coerced_lc_ctype = strdup(lc_ctype);
     for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++) {
+        PyObject *before = image.held[i];
+
         image.held[i] = take(kept, names[i]);
         py.Py_IncRef(image.held[i]);
+        python_drop(before);
     }
     image.full_end = py.PyObject_IsTrue(take(kept, "full_end")) != 0;
     image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
@@ -277,30 +289,18 @@ static void block_signals(void)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
-_Noreturn void capture(void)
+/* `waking` is what of inside.py is yet to be executed, and `text` all of it;
+ * NULL if that was done when the image was first made. */
+static _Noreturn void park(PyObject *inside, char *text, const char *waking)
 {
-    const char *missing = python_load();
-    char *sentinel, *text, *waking;
-    PyObject *inside;
-
-    gate_open(origin.socket);
-    sentinel = origin.sentinel;
-    origin.sentinel = NULL; /* the path is an ordinary one from now on */
-    if (missing != NULL)
-        refuse("this is not a CPython from 3.9 on: it lacks a function of the C API");
-    py.PyGILState_Ensure();
-    py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
-    path0_find(sentinel);
-    text = read_script(origin.script);
-    inside = load_inside(text, &waking);
-    run_recipe(inside, sentinel);
     report(inside);
     drop_call(inside, "tidy");
     leave_surroundings();
     unsetenv("PYTHONHASHSEED");
     drop_call(inside, "collect_all");
     settle_allocators();
-    execute(waking, inside);
+    if (waking != NULL)
+        execute(waking, inside);
     free(text);
     remember(inside);
     duties_remember();
@@ -312,4 +312,36 @@ _Noreturn void capture(void)
     gate_say("parked\n", -1);
     gate_park();
     wake();
+}
+
+_Noreturn void capture(void)
+{
+    const char *missing = python_load();
+    PyObject *inside, *sentinel_text;
+    char *sentinel, *text, *waking;
+
+    gate_open(origin.socket);
+    sentinel = origin.sentinel;
+    origin.sentinel = NULL; /* the path is an ordinary one from now on */
+    if (missing != NULL)
+        refuse("this is not a CPython from 3.9 on: it lacks a function of the C API");
+    py.PyGILState_Ensure();
+    py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
+    path0_find(sentinel);
+    text = read_script(origin.script);
+    inside = load_inside(text, &waking);
+    sentinel_text = py.PyUnicode_DecodeFSDefault(sentinel);
+    run_recipe(inside, call(inside, "begin", sentinel_text));
+    python_drop(sentinel_text);
+    park(inside, text, waking);
+}
+
+_Noreturn void capture_more(const char *recipe)
+{
+    PyObject *inside = image.inside;
+
+    image.inside = NULL; /* this is a build again */
+    execute(recipe, inside);
+    run_recipe(inside, call(inside, "begin_again", NULL));
+    park(inside, NULL, NULL);
 }

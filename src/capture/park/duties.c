@@ -283,6 +283,16 @@ void duties_process(struct request *request)
     renew_c_streams();
 }
 
+/* What the next waking compares with. */
+void duties_keep(const struct request *request)
+{
+    const char *zone = getenv("TZ");
+
+    origin.ignored = request->head.ignored;
+    free(origin.zone);
+    origin.zone = zone == NULL ? NULL : strdup(zone);
+}
+
 void duties_signal_mask(const struct request *request)
 {
     sigset_t mask;

@@ -42,6 +42,29 @@ def begin(sentinel):
         del sys.path[0]
     for path in sentinel, directory:
         sys.path_importer_cache.pop(path, None)
+    return attempt()
+
+
+def begin_again():
+    """The same in an image that was woken to grow. Nothing is renewed as for a
+    program: the grown image does that when it is woken itself."""
+    BEFORE.update(sys.modules.keys() - state["imported"])  # by the library itself
+    state["path0"] = None
+    for hooks, every in hook_lists:
+        hooks[:] = every
+    terminals[:] = [stream is not None and stream.isatty() for stream in originals]
+    threading = sys.modules.get("threading")
+    if threading:
+        threading._main_thread._set_native_id()
+    hooks = sys.modules.get("snapshot_restore_py")
+    if hooks:
+        for function, arguments, keywords in hooks.get_after_restore():
+            function(*arguments, **keywords)
+    state["start"] = time.perf_counter_ns()
+    return attempt()
+
+
+def attempt():
     try:
         return steps()
     except BaseException as problem:
@@ -342,6 +365,7 @@ def collect_all():
 names = "stdin", "stdout", "stderr"
 terminals = [stream is not None and stream.isatty() for stream in originals]
 raw_streams = [None, None, None]
+streams = [None, None, None]
 
 
 def stream_settings(fd):
@@ -349,8 +373,13 @@ def stream_settings(fd):
     stream = originals[fd]
     unbuffered = isinstance(stream.buffer, io.RawIOBase)
     chosen = not stream.write_through and (fd == 2 or terminals[fd])
-    lines = stream.line_buffering if stream.line_buffering != chosen else None
+    changed = streams[fd] is not None and streams[fd][4] is not None  # before growing
+    changed = changed or stream.line_buffering != chosen
+    lines = stream.line_buffering if changed else None
     return stream, unbuffered, stream.encoding, stream.errors, lines, stream.write_through
+
+
+bit_generators = []  # all that were found: the collector does not show frozen ones
 
 
 def random_generators():
@@ -358,8 +387,10 @@ def random_generators():
     module = sys.modules.get("numpy.random.bit_generator")
     if not module:
         return []
-    found = [o for o in gc.get_objects() if isinstance(o, module.BitGenerator)]
-    found = [o for o in found if (entropy_of(o) or 0) >> 64]
+    known = set(map(id, bit_generators))
+    new = [o for o in gc.get_objects() if isinstance(o, module.BitGenerator)]
+    bit_generators.extend(o for o in new if id(o) not in known)
+    found = [o for o in bit_generators if (entropy_of(o) or 0) >> 64]
     legacy = sys.modules["numpy.random.mtrand"]._rand
     if legacy._bit_generator in found and legacy.get_state(legacy=False)["has_gauss"]:
         legacy.seed()  # forgets the second half of a pair of normals
@@ -385,12 +416,20 @@ def state_memory(generator):
     return view if same else None
 
 
-def fork_hooks():
+def fork_hooks(lists):
     """Takes idle hooks out of the interpreter's own lists for os.fork(), which
     run when a woken process takes itself for a fork: [(list, what it was)].
 
     Idle are those of the standard library that mend locks and forget threads:
     no thread was lost. The program's forks need them again."""
+    found = [(hooks, hooks[:]) for hooks in lists or lists_of_fork_hooks()]
+    for hooks, every in found:
+        hooks[:] = [hook for hook in every if not is_idle_hook(hook)]
+    return found
+
+
+def lists_of_fork_hooks():
+    """Can be found only while the collector sees them."""
 
     def before():
         pass
@@ -404,8 +443,7 @@ def fork_hooks():
         for hooks in gc.get_referrers(own):
             if type(hooks) is list and hooks[-1] is own:
                 hooks.pop()
-                found.append((hooks, hooks[:]))
-                hooks[:] = [hook for hook in hooks if not is_idle_hook(hook)]
+                found.append(hooks)
     return found
 
 
@@ -421,18 +459,24 @@ def is_idle_hook(hook):
 # --- The woken process ----------------------------------------------------
 
 
+hook_lists = []
+modules = {}
+
+
 def settle():
     """Says what C needs to know and prepares waking. The descriptors are pipes:
-    a caller's pipes then need no new streams."""
+    a caller's pipes then need no new streams. An image that grows comes here
+    again, and objects that it keeps stay the same, so that their pages do."""
     global streams, generators, hook_lists, parked_as
     parked_as = posix.getpid()
     streams = [stream_settings(fd) for fd in range(3)]
     generators = [(found, state_memory(found)) for found in random_generators()]
+    known_lists = [hooks for hooks, _ in hook_lists]
     hook_lists = []
     # A rehearsal: caches that this fills need not be written to on waking.
     wake([0, 1, 2], [], [], False)
     renew(rehearsal=True)
-    hook_lists = fork_hooks()
+    hook_lists = fork_hooks(known_lists)
     sys.argv.clear()
     getattr(sys, "orig_argv", []).clear()
     os = sys.modules.get("os")
@@ -441,7 +485,12 @@ def settle():
         os.environ._data.clear()
     flags = sys.flags
     main = sys.modules["__main__"]  # multiprocessing knows it by another name, too
-    modules = {name: module for name, module in sys.modules.items() if module is not main}
+    for name, module in list(modules.items()):
+        if sys.modules.get(name) is not module:
+            del modules[name]
+    for name, module in sys.modules.items():
+        if module is not main and name not in modules:
+            modules[name] = module
     return {
         "wake": wake,
         "renew": renew,

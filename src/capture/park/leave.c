@@ -95,6 +95,7 @@ static void reverse(size_t from)
 
 void leave_remember(void)
 {
+    ending.count = ending.objects = 0;
     dl_iterate_phdr(note_library, NULL);
     reverse(0);
 }

@@ -84,7 +84,7 @@ struct image_objects { IMAGE_OBJECTS(F) };
 #undef F
 
 struct image {
-    PyObject *inside;             /* the namespace of inside.py; NULL before parking */
+    PyObject *inside;             /* the namespace of inside.py; NULL while a recipe runs */
     union {
         struct { /* struct image_objects, without a name */
 #define F(name) PyObject *name;
@@ -103,8 +103,9 @@ struct image {
 extern struct origin origin;
 extern struct image image;
 
-/* capture.c: never returns. */
+/* capture.c: never return. The recipe is a line of Python for inside.py. */
 _Noreturn void capture(void);
+_Noreturn void capture_more(const char *recipe);
 
 /* settle.c */
 void settle_allocators(void);
@@ -122,7 +123,7 @@ void gate_close(void);
 _Noreturn void gate_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* request.c */
-enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY };
+enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY, KIND_GROW };
 
 enum { FLAG_AWAIT_GO = 1 };
 
@@ -166,6 +167,7 @@ void descriptors_place(struct request *);
 
 /* duties.c */
 void duties_remember(void);               /* before parking */
+void duties_keep(const struct request *); /* a grown image starts from these */
 void duties_process(struct request *);    /* everything but Python and signals */
 bool duties_zone_changed(void);
 bool duties_stream_is_new(int standard);  /* not just another pipe */

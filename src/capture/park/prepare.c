@@ -130,6 +130,7 @@ struct program program_prepare(const struct request *request)
 
     switch (program.kind) {
     case KIND_COMMAND:
+    case KIND_GROW: /* runs none */
         break;
     case KIND_MODULE:
         refuse_imported(program.text);

@@ -68,7 +68,7 @@ static struct header read_header(int file, size_t *size)
     read_all(file, (char *)&head, sizeof head);
     if (head.magic != MAGIC)
         gate_fail("the request has magic %#x instead of %#x", head.magic, MAGIC);
-    if (head.kind > KIND_DIRECTORY)
+    if (head.kind > KIND_GROW)
         gate_fail("the request asks for the unknown kind %u", head.kind);
     if (head.ndescriptors > MOST || head.ntids > MOST || head.nlimits > MOST || head.argc > MOST ||
         head.orig_argc > MOST || head.envc > MOST)

@@ -1,7 +1,9 @@
-/* The order of waking: first the process, then Python, then the program. */
+/* The order of waking: first the process, then Python, then the program, or the
+ * recipe by which an image grows. */
 #include "park.h"
 
 #include <string.h>
+#include <unistd.h>
 
 extern char **environ;
 
@@ -115,7 +117,7 @@ static bool call_through_interrupts(PyObject *function, PyObject *arguments, con
     fail_with_exception(what);
 }
 
-static bool wake_python(const struct request *request)
+static bool connect_python(const struct request *request)
 {
     uint64_t ignored = request->head.ignored & ~origin.ignored;
     uint64_t unignored = origin.ignored & ~request->head.ignored;
@@ -134,12 +136,31 @@ static bool wake_python(const struct request *request)
         py.PyTuple_SetItem(arguments, 3, py.PyBool_FromLong(duties_zone_changed()));
         interrupted = call_through_interrupts(image.wake, arguments, "waking Python");
     }
+    return interrupted;
+}
 
-    /* To a library this process is a copy, as after a fork: the hooks that it
-     * registered for that case are the ones to run. */
+/* To a library this process is a copy, as after a fork: the hooks that it
+ * registered for that case are the ones to run. */
+static bool renew_python(void)
+{
     py.PyOS_BeforeFork();
     py.PyOS_AfterFork_Child();
-    return call_through_interrupts(image.renew, NULL, "renewing modules") || interrupted;
+    return call_through_interrupts(image.renew, NULL, "renewing modules");
+}
+
+static _Noreturn void grow(const struct request *request)
+{
+    bool interrupted = connect_python(request);
+
+    duties_keep(request);
+    if (getsid(0) == 0)
+        setsid(); /* a session whose leader CRIU cannot see is not dumped */
+    if (request->head.flags & FLAG_AWAIT_GO)
+        gate_await_go();
+    duties_signal_mask(request);
+    if (interrupted)
+        py.PyErr_SetInterrupt();
+    capture_more(request->text);
 }
 
 _Noreturn void wake(void)
@@ -149,9 +170,12 @@ _Noreturn void wake(void)
     bool interrupted;
 
     duties_process(&request);
+    if (request.head.kind == KIND_GROW)
+        grow(&request);
     program = program_prepare(&request);
     add_path0(program_path0(&program, &request));
-    interrupted = wake_python(&request);
+    interrupted = connect_python(&request);
+    interrupted = renew_python() || interrupted;
     if (request.head.flags & FLAG_AWAIT_GO)
         gate_await_go();
     duties_signal_mask(&request);

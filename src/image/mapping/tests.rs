@@ -35,6 +35,7 @@ struct Case {
     pages: Vec<(u64, [u8; 4096])>,
     files: Vec<(u32, &'static str)>,
     content: Vec<u8>,
+    settled: Vec<Range<u64>>,
 }
 
 impl Case {
@@ -44,6 +45,7 @@ impl Case {
             pages: pages.iter().map(|number| (*number, [*number as u8; 4096])).collect(),
             files: vec![(1, "/python"), (2, "/lib.so")],
             content: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -58,6 +60,7 @@ impl Case {
             read: &mut read,
             interpreter: &|path| path == "/python",
             zeroing_allocator: None,
+            settled: self.settled.clone(),
         };
         let summary = rewrite(&mut dump, &mut surroundings, sink)?;
         // What is written can be read again.
@@ -205,6 +208,35 @@ fn an_allocator_that_wants_zeros_has_its_memory_copied() {
 }
 
 #[test]
+fn what_was_mapped_before_is_no_allocators_and_does_not_grow() {
+    let page = |number: u64| number * PAGE_SIZE;
+    let mut case = Case::new(
+        &[region(10, 11, FILE, 2), region(30, 80, ANON, 0)],
+        &[30, 31, 32, 33, 40, 41, 60],
+    );
+    case.content = vec![0; 4096];
+    case.settled = vec![page(5)..page(8), page(31)..page(33), page(40)..page(42)];
+    case.pages[5].1[..8].fill(0);
+    case.pages[5].1[8..16].copy_from_slice(&(0x20000_u64 | 2).to_le_bytes());
+    let (dump, _) = case.rewrite(&mut OnePack::default()).unwrap();
+    assert_eq!(copied(&dump), [0_u64; 0], "no chunk");
+
+    case.content[50..60].copy_from_slice(b"<jemalloc>");
+    let (dump, _) = case.rewrite(&mut OnePack::default()).unwrap();
+    assert_eq!(copied(&dump), [30, 33, 60]);
+    assert_eq!(
+        shown(&dump)[1..],
+        [
+            "30-31 anonymous",
+            "31-33 pack:0@1",
+            "33-40 anonymous",
+            "40-42 pack:0@3",
+            "42-80 anonymous"
+        ]
+    );
+}
+
+#[test]
 fn a_sink_that_loses_pages_is_found_out() {
     let case = Case::new(&[region(10, 13, ANON, 0)], &[10, 11]);
     let mut sink = OnePack { short: true, ..OnePack::default() };
@@ -266,6 +298,7 @@ proptest::proptest! {
             read: &mut read,
             interpreter: &|path| path == "/python",
             zeroing_allocator: None,
+            settled: Vec::new(),
         };
         let mut sink = OnePack::default();
         if rewrite(&mut dump, &mut surroundings, &mut sink).is_ok() {

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{IntoRawFd as _, RawFd};
 
-use crate::engine::request::Descriptor;
+use super::request::Descriptor;
 
 /// The state of this process as its caller left it.
 #[derive(Debug)]
