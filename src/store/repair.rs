@@ -12,7 +12,7 @@
 mod quarantine;
 mod rebuild;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -243,7 +243,7 @@ impl Mender<'_> {
         if judge {
             changed |= self.times(findings);
         }
-        let bad = Condemned::of(listing, findings, judge);
+        let bad = Condemned::of(self.layout, listing, findings, judge);
         changed |= self.condemn(&bad, listing, findings);
         changed |= self.index(&bad, listing, findings)?;
         Ok(changed)
@@ -358,12 +358,14 @@ impl Mender<'_> {
             }
             changed |= self.set_aside(&dir, &reason);
         }
-        for id in &bad.packs {
-            let of_it = |finding: &&Finding| finding.subject == Subject::Pack(*id);
+        // A pack may lie there compressed and not: each file is its own.
+        let packs = findings.iter().filter(|finding| bad.files.contains(&finding.path));
+        let paths: BTreeSet<_> = packs.map(|finding| &finding.path).collect();
+        for path in paths {
+            let of_it = |finding: &&Finding| finding.path == **path;
             let reasons: Vec<_> = findings.iter().filter(of_it).map(said).collect();
-            let path = self.layout.pack(id);
-            if fs::symlink_metadata(&path).is_ok() {
-                changed |= self.set_aside(&path, &reasons.join("\n"));
+            if fs::symlink_metadata(path).is_ok() {
+                changed |= self.set_aside(path, &reasons.join("\n"));
             }
         }
         changed
@@ -404,12 +406,13 @@ struct Condemned<'a> {
     images: BTreeMap<ImageId, &'a Image>,
     /// Directories of images, with the reasons, listed or not.
     directories: BTreeMap<ImageId, Vec<String>>,
-    packs: HashSet<PackId>,
+    /// Files of packs.
+    files: BTreeSet<PathBuf>,
 }
 
 impl<'a> Condemned<'a> {
-    fn of(listing: &'a Listing, findings: &[Finding], with_packs: bool) -> Self {
-        let mut packs = HashSet::new();
+    fn of(layout: &Layout, listing: &'a Listing, findings: &[Finding], with_packs: bool) -> Self {
+        let (mut packs, mut files) = (HashSet::new(), BTreeSet::new());
         let mut directories: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for finding in findings {
             let final_one = matches!(finding.remedy, Remedy::SetAside | Remedy::Drop);
@@ -417,10 +420,18 @@ impl<'a> Condemned<'a> {
                 _ if !final_one || finding.kind == FindingKind::UnknownFile => {}
                 Subject::Store => {}
                 Subject::Pack(_) if !with_packs => {}
-                Subject::Pack(id) => drop(packs.insert(id)),
+                Subject::Pack(id) => {
+                    packs.insert(id);
+                    files.insert(finding.path.clone());
+                }
                 Subject::Image(id) => directories.entry(id).or_default().push(said(finding)),
             }
         }
+        // One of two files of a pack is enough.
+        packs.retain(|id: &PackId| {
+            let lies = |path: &PathBuf| !files.contains(path) && path.symlink_metadata().is_ok();
+            ![layout.pack(id), layout.cold_pack(id)].iter().any(lies)
+        });
         for image in &listing.images {
             for pack in listing.links.get(&image.id).into_iter().flat_map(|packs| packs.keys()) {
                 if packs.contains(pack) {
@@ -431,6 +442,6 @@ impl<'a> Condemned<'a> {
         }
         let condemned = |image: &&Image| directories.contains_key(&image.id);
         let images = listing.images.iter().filter(condemned).map(|image| (image.id, image));
-        Self { images: images.collect(), directories, packs }
+        Self { images: images.collect(), directories, files }
     }
 }
