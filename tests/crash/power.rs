@@ -89,7 +89,7 @@ fn a_power_cut_after_any_operation() {
                 true => vec![&done.after],
                 false => vec![&done.before, &done.after],
             };
-            for survivors in Survivors::all(seed, 4) {
+            for survivors in Survivors::all(seed, 3) {
                 let tree = disk.after_power_cut(survivors);
                 if seen.insert((last, tree.essence())) {
                     let moment = (done.step, number + 1, survivors);
