@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::origin::Origin;
+use super::phases::{Phases, Stopwatch};
 use super::{ImageView, gc};
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
@@ -32,6 +33,8 @@ struct Answer {
     built: bool,
     /// How long it took, in milliseconds.
     took_ms: u64,
+    /// How long its parts took, in milliseconds; null if it was not built now.
+    phases_ms: Option<Phases>,
     /// The image.
     image: ImageView,
 }
@@ -110,13 +113,14 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
             ))
             .hint("use it under that name, or rename it by building it again with --force"));
         }
-        return answer(args, printer, start, false, image.clone());
+        return answer(args, printer, start, None, image.clone());
     }
     // With --force the name may be another image's, which then makes room.
     let replaced: Vec<ImageKey> =
         store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
 
     let progress = printer.progress();
+    let watch = Stopwatch::new(&*progress);
     let seed = hash_seed(&store.secret()?);
     let scratch = tempfile::Builder::new()
         .prefix("pyimg-")
@@ -130,9 +134,9 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         scratch: scratch.path(),
     };
     let parent = origin.as_ref().map(Origin::open).transpose()?;
-    let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| progress.phase(phase))
+    let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| watch.phase(phase))
         .map_err(failed)?;
-    progress.phase(Phase::Storing);
+    watch.phase(Phase::Storing);
     let identity = Identity {
         record: ImageRecord { name, ..record },
         python: Python {
@@ -146,9 +150,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         recipe,
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
+    let phases = watch.stop();
     drop(progress);
     let built = stored.image.record.key;
-    answer(args, printer, start, true, stored.image)?;
+    answer(args, printer, start, Some(phases), stored.image)?;
     gc::after_build(&store, &built, printer);
     Ok(())
 }
@@ -157,16 +162,21 @@ fn answer(
     args: &Build,
     printer: &Printer,
     start: Instant,
-    built: bool,
+    phases: Option<Phases>,
     image: Image,
 ) -> Result<()> {
     let took = start.elapsed();
     if args.json {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        return printer.json(&Answer { built, took_ms, image: ImageView::from(&image) });
+        return printer.json(&Answer {
+            built: phases.is_some(),
+            took_ms,
+            phases_ms: phases,
+            image: ImageView::from(&image),
+        });
     }
     let name = &image.record.name;
-    if built {
+    if phases.is_some() {
         printer.note(&format!(
             "built {name}: {} of memory, {} of it new to the store; its imports take {}, the build took {}",
             human::size(image.page_bytes),

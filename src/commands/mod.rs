@@ -11,6 +11,7 @@ mod gc;
 mod ls;
 mod man;
 mod origin;
+mod phases;
 mod pin;
 mod rm;
 mod show;

@@ -143,6 +143,13 @@ impl Store {
             }
             progress(Step::Repacking, repack.bytes());
         }
+        for freeze in &plan.freezes {
+            progress(Step::Freezing, 0);
+            let frozen = self.freeze(&[freeze.pack], &mut |_| {})?;
+            cleaned.frozen += frozen.packs;
+            cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
+            progress(Step::Freezing, freeze.bytes);
+        }
         Ok(())
     }
 

@@ -48,6 +48,7 @@ impl World {
             page_bytes: 0,
             new_bytes: 0,
             file_bytes: 0,
+            tier: Default::default(),
             pinned: false,
             hits: 1,
             last_used_ns: Some(NOW - (idle * DAY) as i64 * 1_000_000_000),
