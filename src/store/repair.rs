@@ -143,6 +143,7 @@ impl Mender<'_> {
         let (root, path) = (self.layout.root(), self.layout.changes_lock());
         if let Found::Good(_, Some(_)) = self.rules.look(root, Type::Directory) {
             access::make_private(root).doing("change the mode of", root)?;
+            durable::sync_file(root)?;
             self.did(Done::ModeSet, root, "0700");
         }
         for dir in [self.layout.temporary(), self.layout.quarantine()] {
@@ -156,6 +157,7 @@ impl Mender<'_> {
             }
             if dir == self.layout.temporary() && !dir.exists() {
                 access::private_dir(&dir)?;
+                durable::sync_name(&dir)?;
                 self.did(Done::Made, &dir, "");
             }
         }
@@ -306,7 +308,9 @@ impl Mender<'_> {
         for finding in findings {
             let Remedy::SetMode(mode) = finding.remedy else { continue };
             let set = access::set_mode(&finding.path, mode);
-            let set = set.doing("change the mode of", &finding.path);
+            let set = set
+                .doing("change the mode of", &finding.path)
+                .and_then(|()| durable::sync_file(&finding.path));
             changed |= self.tried(Done::ModeSet, &finding.path, &format!("{mode:04o}"), set);
             fault::point("repair-mode-set");
         }
@@ -323,6 +327,7 @@ impl Mender<'_> {
                 FindingKind::SecretDamaged => open::make_secret(layout),
                 _ => access::private_file(path).map(drop),
             };
+            let make = make.and_then(|()| durable::sync_name(path));
             changed |= self.tried(Done::Made, path, "", make);
             fault::point("repair-made");
         }

@@ -37,8 +37,11 @@ pub fn history() -> &'static [Done] {
             let ended = steps::run(step, directory.path(), None);
             assert_eq!(ended.code, 0, "{}: {}", step.name, ended.text);
             (step.effect)(&mut expected);
-            steps::check(&store_in(directory.path()), &[&expected]).unwrap();
+            // Looking at it may change it, as runs do.
             let tree_after = Tree::read(directory.path());
+            let copy = scratch();
+            tree_after.write(copy.path());
+            steps::check(&store_in(copy.path()), &[&expected]).unwrap();
             let (after, records) = (expected.clone(), ended.records);
             Done { step, tree_before, before, after, records, tree_after }
         };
@@ -89,7 +92,7 @@ fn a_power_cut_after_any_operation() {
                 true => vec![&done.after],
                 false => vec![&done.before, &done.after],
             };
-            for survivors in Survivors::all(seed, 4) {
+            for survivors in Survivors::all(seed, 3) {
                 let tree = disk.after_power_cut(survivors);
                 if seen.insert((last, tree.essence())) {
                     let moment = (done.step, number + 1, survivors);

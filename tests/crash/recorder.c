@@ -5,11 +5,10 @@
 // the order in which it happened over all threads; model.rs reads it. With
 // RECORDER_FAIL="N KIND" the Nth of these operations fails:
 //   eio     with EIO, whatever it is
-//   enospc  with ENOSPC, if it takes room
 //   short   a write stops half way, and the rest of it fails with ENOSPC
 //   full    with ENOSPC, as does everything after it that takes room
 // It sees calls of the C library only; the tests compare what it recorded with what
-// there is, so that a system call of another way would be noticed.
+// there is, so that a change made in another way would be noticed.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -42,7 +41,7 @@ static char below[PATH_MAX];
 static size_t below_length;
 static int log_fd = -1;
 static long fail_at = -1, count;
-static enum { EIO_ONCE, ENOSPC_ONCE, SHORT, FULL } fail_how;
+static enum { EIO_ONCE, SHORT, FULL } fail_how;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -60,10 +59,7 @@ __attribute__((constructor)) static void begin(void) {
     if (fail) {
         const char *kind = strchr(fail, ' ');
         fail_at = strtol(fail, NULL, 10);
-        fail_how = !strcmp(kind, " eio")      ? EIO_ONCE
-                   : !strcmp(kind, " enospc") ? ENOSPC_ONCE
-                   : !strcmp(kind, " short")  ? SHORT
-                                              : FULL;
+        fail_how = !strcmp(kind, " eio") ? EIO_ONCE : !strcmp(kind, " short") ? SHORT : FULL;
     }
     unsetenv("LD_PRELOAD");
 }
@@ -107,9 +103,7 @@ static int fails(int room, int is_write) {
     if (fail_how == FULL) return room ? ENOSPC : 0;
     if (fail_how == SHORT) // the write after the short one
         return number == fail_at + 1 && is_write ? ENOSPC : 0;
-    if (number != fail_at) return 0;
-    if (fail_how == EIO_ONCE) return EIO;
-    return room ? ENOSPC : 0;
+    return number == fail_at ? EIO : 0;
 }
 
 static void note(struct record record, const char *path, const char *other, const void *data,

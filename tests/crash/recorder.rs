@@ -30,7 +30,7 @@ pub struct Fault {
 }
 
 /// All kinds of faults.
-pub const KINDS: [&str; 4] = ["eio", "enospc", "short", "full"];
+pub const KINDS: [&str; 3] = ["eio", "short", "full"];
 
 /// Where the recorder lies, compiled once for this test process.
 fn library() -> &'static Path {

@@ -168,6 +168,46 @@ pub const STEPS: &[Step] = &[
         effect: |expected| drop(images(expected).remove("five")),
     },
     Step {
+        name: "build-what-was-dropped",
+        before: None,
+        run: |store| build(store, "big", 401..=480, &[]),
+        effect: |expected| built(expected, "big", 401..=480),
+    },
+    Step { name: "freeze", before: None, run: freeze, effect: |_| () },
+    Step {
+        name: "build-on-what-is-cold",
+        before: None,
+        run: |store| build(store, "cold", 401..=440, &[]),
+        effect: |expected| built(expected, "cold", 401..=440),
+    },
+    Step {
+        name: "thaw",
+        before: None,
+        run: |store| {
+            let run = RunStore::open(store)?.expect("there is a store");
+            run.images()?.iter().try_for_each(|image| thaw(&run, image))
+        },
+        effect: |_| (),
+    },
+    Step { name: "freeze-again", before: None, run: freeze, effect: |_| () },
+    Step {
+        name: "remove-what-is-cold",
+        before: None,
+        run: |store| remove(store, &["big", "cold"]),
+        effect: |expected| {
+            images(expected).retain(|name, _| !["big", "cold"].contains(name));
+        },
+    },
+    Step {
+        name: "thaw-again",
+        before: None,
+        run: |store| {
+            let run = RunStore::open(store)?.expect("there is a store");
+            run.images()?.iter().try_for_each(|image| thaw(&run, image))
+        },
+        effect: |_| (),
+    },
+    Step {
         name: "migrate",
         before: Some(|store, _| make_older(store)),
         run: |store| Store::open(store).map(drop),
@@ -321,6 +361,24 @@ fn make_older(store: &Path) {
     fs::remove_file(new).unwrap();
 }
 
+/// Makes all packs cold.
+fn freeze(store: &Path) -> Result<()> {
+    let store = Store::open(store)?;
+    let mut packs = BTreeSet::new();
+    for image in store.images()? {
+        let manifest = store.load_manifest::<IgnoredAny>(&image.id)?;
+        packs.extend(manifest.packs.iter().map(|pack| pack.id));
+    }
+    let packs: Vec<_> = packs.into_iter().collect();
+    store.freeze(&packs, &mut |_| ()).map(drop)
+}
+
+/// Brings an image back, as a run does.
+fn thaw(store: &Reader, image: &Image) -> Result<()> {
+    let manifest = store.load_manifest::<IgnoredAny>(&image.id)?;
+    store.thaw(&manifest.packs, Duration::from_secs(5))
+}
+
 /// Repairs what is damaged; nothing may be left that is.
 fn mend(store: &Path) -> Result<()> {
     let repaired = store::repair(store, Depth::Data, &|_, _| ())?.expect("there is a store");
@@ -437,9 +495,9 @@ pub fn check(store: &Path, allowed: &[&Expected]) -> Result<usize, String> {
         let none = allowed.iter().position(|expected| expected.images.is_none());
         return none.ok_or_else(|| "there is no store".to_owned());
     };
+    let found = verify(store)?;
     let listed = look(&run, allowed)?;
     drop(run);
-    let found = verify(store)?;
     let whole = |expected: &&Expected| {
         !expected.refused && expected.images.iter().flatten().all(|(_, content)| content.whole)
     };
@@ -498,6 +556,7 @@ fn read_back(store: &Reader, image: &Image) -> Result<Vec<u8>, String> {
             return Err(format!("{} has another content", file.name));
         }
     }
+    thaw(store, image).map_err(|error| error.to_string())?;
     let packs: Vec<_> =
         manifest.packs.iter().map(|pack| fs::read(store.pack_path(&pack.id)).unwrap()).collect();
     let mut bytes = Vec::new();
@@ -518,7 +577,6 @@ fn read_back(store: &Reader, image: &Image) -> Result<Vec<u8>, String> {
 /// there too much.
 pub fn do_again(store: &Path, step: &Step, after: &Expected) -> Result<(), String> {
     (step.run)(store).map_err(|error| format!("again: {error}"))?;
-    check(store, &[after]).map_err(|error| format!("again: {error}"))?;
     let open = Store::open(store).map_err(|error| format!("opening: {error}"))?;
     open.remove(&[]).map_err(|error| format!("clearing up: {error}"))?;
     check(store, &[after]).map_err(|error| format!("cleared up: {error}"))?;
@@ -544,5 +602,6 @@ pub fn do_again(store: &Path, step: &Step, after: &Expected) -> Result<(), Strin
 
 fn names_in(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let name = |name: String| name.trim_end_matches(".zst").to_owned();
+    entries.map(|entry| name(entry.unwrap().file_name().into_string().unwrap())).collect()
 }
