@@ -452,12 +452,15 @@ mod tests {
     fn new_pages_are_found_by_later_ones() {
         let mut table = Known::default();
         let none = |_| None;
-        assert_eq!(table.place(&run(1..=20), none), [Piece::New { slot: 0, pages: 20 }]);
+        assert_eq!(
+            table.place(&run(1..=20), none, |_, _, _| Look::Same),
+            [Piece::New { slot: 0, pages: 20 }]
+        );
         let again = Piece::Known { pack: None, slot: 2, pages: 18 };
-        assert_eq!(table.place(&run(3..=20), none), [again]);
+        assert_eq!(table.place(&run(3..=20), none, |_, _, _| Look::Same), [again]);
         // Within one run too, once enough pages lie between.
         let long: Vec<_> = (100..1200).chain(100..1200).collect();
-        let pieces = table.place(&run(long), none);
+        let pieces = table.place(&run(long), none, |_, _, _| Look::Same);
         let stored: usize = pieces.iter().map(new_pages).sum();
         assert_eq!(stored, 1100);
     }
@@ -495,7 +498,10 @@ mod tests {
             asked += 1;
             None
         };
-        assert_eq!(table.place(&run(1..=20), unreadable), [Piece::New { slot: 0, pages: 20 }]);
+        assert_eq!(
+            table.place(&run(1..=20), unreadable, |_, _, _| Look::Same),
+            [Piece::New { slot: 0, pages: 20 }]
+        );
         assert_eq!(asked, 1);
     }
 }

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::parallel;
 use crate::store::failure::Doing;
 use crate::store::ids::{ImageId, PackId};
+use crate::store::layout::Layout;
 use crate::store::remove::{Orphans, disk_bytes};
 use crate::store::{Image, PAGE, PackInfo, Reader, Tier, lock};
 
@@ -90,9 +91,7 @@ impl Survey {
                 id: info.id,
                 pages: info.pages,
                 size: info.bytes,
-                // After a tier change that was cut off, there are both.
-                bytes: disk_bytes(&layout.pack(&info.id)).unwrap_or(0)
-                    + disk_bytes(&layout.cold_pack(&info.id)).unwrap_or(0),
+                bytes: pack_bytes(layout, &info.id),
                 cold: tiers.of_pack(&info.id) == Some(Tier::Zstd),
             };
             part.iter().map(look).collect()
@@ -119,6 +118,12 @@ impl Survey {
     }
 }
 
+/// The disk space that a pack takes, in whichever tiers it is.
+fn pack_bytes(layout: &Layout, id: &PackId) -> u64 {
+    let files = [layout.pack(id), layout.cold_pack(id)];
+    files.iter().map(|path| disk_bytes(path).unwrap_or(0)).sum()
+}
+
 /// What is unlisted in `images` and `packs`, and all that is in `tmp`. Nobody makes
 /// anything there while we hold the lock; without it (others are busy, or the store can
 /// only be read) nothing is said to be left over.
@@ -127,7 +132,8 @@ fn leftovers(store: &Reader) -> Result<Vec<Leftover>> {
     let _alone = lock::alter(layout, PATIENCE)?;
     let orphans = Orphans::of(store)?;
     let mut paths: Vec<_> = orphans.images.iter().map(|id| layout.image(id)).collect();
-    paths.extend(orphans.packs.iter().map(|id| layout.pack(id)));
+    let files = orphans.packs.iter().flat_map(|id| [layout.pack(id), layout.cold_pack(id)]);
+    paths.extend(files.filter(|path| path.symlink_metadata().is_ok()));
     let temporary = layout.temporary();
     for entry in fs::read_dir(&temporary).doing("read", &temporary)? {
         let entry = entry.doing("read", &temporary)?;
