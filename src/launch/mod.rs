@@ -44,7 +44,7 @@ const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
 /// Bounds of how long a run waits for others who decompress its image.
-const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+const LEAST_PATIENCE: Duration = Duration::from_millis(250);
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.

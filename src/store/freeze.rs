@@ -26,8 +26,8 @@ const MOST_THREADS: usize = 4;
 
 /// How often, and how long, runs that began before are waited for. In between they get a
 /// chance to take the pack back: one may be waiting for just that.
-const ROUNDS: u32 = 100;
-const PATIENCE: Duration = Duration::from_millis(20);
+const ROUNDS: u32 = 20;
+const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What has become cold.

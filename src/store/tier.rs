@@ -77,7 +77,7 @@ impl Reader {
             let name = entry.doing("read", &dir)?.file_name();
             let name = name.to_str().unwrap_or_default();
             match (layout::cold_pack_of(name), layout::pack_of(name)) {
-                (Some(id), _) => drop(tiers.cold.insert(id)),
+                (Some(id), _) => tiers.cold.extend([id]),
                 (None, id) => tiers.raw.extend(id),
             }
         }
