@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::spawn::{Interpreter, Process};
 use crate::criu::Criu;
@@ -25,6 +26,9 @@ use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
 use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, Image, RunStore};
+
+/// How long others are waited for who decompress the image.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An image of the store that is to grow.
 #[derive(Debug)]
@@ -69,6 +73,9 @@ impl Parent {
         if let Some(changed) = evidence.first_change() {
             return Err(unusable(&format!("{changed} since it was built")));
         }
+        store
+            .thaw(&manifest.packs, PATIENCE)
+            .map_err(|error| unusable("its memory is compressed").because(error))?;
         let mut packs = Vec::new();
         for info in &manifest.packs {
             let path = store.pack_path(&info.id);

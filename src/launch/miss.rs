@@ -69,6 +69,9 @@ pub enum Miss {
     },
     /// The image's files are damaged or missing.
     Damaged(String),
+    /// The image is compressed, and was not decompressed: the store cannot be written,
+    /// others were too slow, …
+    Cold(String),
     /// This image cannot be brought back here, now: a limit, a privilege, a
     /// threading set-up, …
     Unrestorable(String),
@@ -104,6 +107,7 @@ impl Miss {
             Self::ModuleChanged(_) => "module-changed",
             Self::Shadowed { .. } => "shadowed",
             Self::Damaged(_) => "damaged",
+            Self::Cold(_) => "cold",
             Self::Unrestorable(_) => "unrestorable",
             Self::NoCriu(_) => "no-criu",
             Self::CriuFailed(_) => "criu-failed",
@@ -141,6 +145,7 @@ impl Miss {
             Self::Shadowed { module, path } => {
                 format!("{} would be imported as {module}", path.display())
             }
+            Self::Cold(why) => format!("the image is compressed: {why}"),
             Self::NoCriu(why) => format!("no usable CRIU: {why}"),
             Self::CriuFailed(why) => format!("CRIU failed: {why}"),
             Self::NotStarted(why) => format!("the program did not start: {why}"),
@@ -204,6 +209,7 @@ mod tests {
             Miss::ModuleChanged("/m.py".into()),
             Miss::Shadowed { module: "numpy".into(), path: "/w/numpy.py".into() },
             Miss::Damaged(text()),
+            Miss::Cold(text()),
             Miss::Unrestorable(text()),
             Miss::NoCriu(text()),
             Miss::CriuFailed(text()),
@@ -236,6 +242,7 @@ interpreter-changed: /usr/bin/python3.11 has changed
 module-changed: /m.py has changed
 shadowed: /w/numpy.py would be imported as numpy
 damaged: text
+cold: the image is compressed: text
 unrestorable: text
 no-criu: no usable CRIU: text
 criu-failed: CRIU failed: text

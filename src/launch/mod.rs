@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
@@ -35,12 +36,16 @@ use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::key::which::FileId;
 use crate::manifest::EVIDENCE;
-use crate::store::{self, Image, RunStore};
+use crate::store::{self, Image, RunStore, Tier};
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
 /// Exit status when the interpreter cannot be executed, as a shell has it.
 const NOT_EXECUTABLE: i32 = 126;
+
+/// Bounds of how long a run waits for others who decompress its image.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
 pub fn main() -> i32 {
@@ -209,6 +214,7 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
         .collect::<Result<Vec<_>, _>>()
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
     let images = store.image_dir(&chosen.id);
+    warm_up(store, chosen, &images)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
     let check = || check_evidence(&images.join(EVIDENCE));
@@ -220,6 +226,22 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
             Miss::CriuFailed(not_started.to_string())
         }
     })
+}
+
+/// Decompresses an image that is cold, which takes longer than all else: so not one that
+/// cannot be used anyway.
+///
+/// Others who are at it already are waited for as long as the imports would take. Who
+/// comes first pays once for all runs to come, however long that takes.
+fn warm_up(store: &RunStore, chosen: &Chosen, images: &Path) -> Result<(), Miss> {
+    let packs = &chosen.manifest.packs;
+    if store.tier(packs) == Tier::Raw {
+        return Ok(());
+    }
+    check_evidence(&images.join(EVIDENCE))?;
+    let imports = Duration::from_nanos(chosen.manifest.content.import_ns);
+    let patience = imports.clamp(LEAST_PATIENCE, MOST_PATIENCE);
+    store.thaw(packs, patience).map_err(|error| Miss::Cold(error.to_string()))
 }
 
 /// Whether everything that the image's imports depended on is as it was.

@@ -15,11 +15,12 @@ use tempfile::TempDir;
 use super::ids::{ImageId, ImageKey};
 use super::ingest::Pages;
 use super::layout::{self, MANIFEST, USES};
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::manifest::{Extent, FileInfo, Manifest, Source};
 use super::pack::{PackInfo, modified_ns};
 use super::record::{Image, ImageRecord, check_name};
-use super::{Store, access, durable, fault, index, remove};
+use super::tier::Tier;
+use super::{Store, access, durable, fault, index, remove, thaw};
 use crate::error::{Error, Result};
 
 /// An image whose pages are stored: now its files, then [`Sealed::commit`].
@@ -179,6 +180,11 @@ impl<'s> Sealed<'s> {
             let own = self.pages.packs.iter_mut().filter(|pack| pack.id == info.id);
             own.for_each(|pack| pack.modified_ns = modified_ns);
         }
+        // A pack that this image uses is wanted raw; and one that has just been stored may
+        // have a compressed file from before.
+        for info in &self.pages.packs {
+            thaw::bring_back(layout, info, lock::PATIENCE)?;
+        }
         let created_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let created_ns = i64::try_from(created_ns.as_nanos()).unwrap_or(i64::MAX);
         let mut manifest = Manifest::new(record, created_ns, content);
@@ -200,6 +206,7 @@ impl<'s> Sealed<'s> {
             new_bytes: manifest.new_pages * super::PAGE as u64,
             file_bytes: manifest.file_bytes(),
             pinned: false,
+            tier: Tier::Raw,
             hits: 0,
             last_used_ns: None,
             record: manifest.record,

@@ -55,6 +55,17 @@ pub(super) enum Piece {
     New { slot: u32, pages: usize },
 }
 
+/// What a stretch of a pack was found to be, compared with the pages themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What its hashes say.
+    Same,
+    /// The pages in these slots, of which there is at least one, were dropped.
+    Without(Vec<u32>),
+    /// Something else, or it cannot be read: nothing more is taken from that pack.
+    Unusable,
+}
+
 /// A pack that may be used.
 #[derive(Debug)]
 struct Pack {
@@ -138,11 +149,14 @@ impl Known {
     }
 
     /// Decides about one run of consecutive pages. `read` gives the hashes of a
-    /// pack by number, and is asked once per pack that may be used.
+    /// pack by number, and is asked once per pack that may be used; `look` is asked
+    /// about each stretch that is to be used in place: which pack, from which slot on, and
+    /// which part of the run.
     pub fn place(
         &mut self,
         run: &[PageHash],
         mut read: impl FnMut(usize) -> Option<Vec<PageHash>>,
+        mut look: impl FnMut(usize, u32, Range<usize>) -> Look,
     ) -> Vec<Piece> {
         let zero = pages::zero_hash();
         let mut pieces = Vec::new();
@@ -161,6 +175,11 @@ impl Known {
                 && let Some((found, piece)) = self.longest(run, waiting, at, &mut read)
                 && self.is_worth(found.len(), found == (waiting..run.len()), at, &pieces, &piece)
             {
+                if let Piece::Known { pack: Some(pack), slot, .. } = piece
+                    && !self.holds(pack, look(pack, slot, found.clone()))
+                {
+                    continue; // what is left of what is known may still do
+                }
                 self.store(&run[waiting..found.start], &mut pieces);
                 self.use_pack(&piece);
                 pieces.push(piece);
@@ -180,6 +199,21 @@ impl Known {
         self.pages += run.len();
         self.pieces += pieces.len();
         pieces
+    }
+
+    /// Whether a pack holds what its hashes say; what it does not is forgotten.
+    fn holds(&mut self, pack: usize, look: Look) -> bool {
+        match look {
+            Look::Same => return true,
+            Look::Without(slots) => {
+                if let Hashes::Read(hashes) = &mut self.packs[pack].hashes {
+                    // Nothing looks for zeroes there.
+                    slots.iter().for_each(|slot| hashes[*slot as usize] = pages::zero_hash());
+                }
+            }
+            Look::Unusable => self.packs[pack].hashes = Hashes::Unusable,
+        }
+        false
     }
 
     /// Whether to use a known stretch in place. `is_rest`: it is all that is left
@@ -306,7 +340,7 @@ mod tests {
     fn stored_runs(runs: &[Vec<PageHash>]) -> (Known, Vec<PageHash>) {
         let mut first = Known::default();
         for run in runs {
-            first.place(run, |_| None);
+            first.place(run, |_| None, |_, _, _| Look::Same);
         }
         let (hashes, anchors) = first.new_pack();
         let anchors: Vec<_> =
@@ -317,7 +351,7 @@ mod tests {
     }
 
     fn place(known: &mut Known, pack: &[PageHash], numbers: Vec<u32>) -> Vec<Piece> {
-        known.place(&run(numbers), |_| Some(pack.to_vec()))
+        known.place(&run(numbers), |_| Some(pack.to_vec()), |_, _, _| Look::Same)
     }
 
     fn known(slot: u32, pages: usize) -> Piece {
@@ -418,12 +452,15 @@ mod tests {
     fn new_pages_are_found_by_later_ones() {
         let mut table = Known::default();
         let none = |_| None;
-        assert_eq!(table.place(&run(1..=20), none), [Piece::New { slot: 0, pages: 20 }]);
+        assert_eq!(
+            table.place(&run(1..=20), none, |_, _, _| Look::Same),
+            [Piece::New { slot: 0, pages: 20 }]
+        );
         let again = Piece::Known { pack: None, slot: 2, pages: 18 };
-        assert_eq!(table.place(&run(3..=20), none), [again]);
+        assert_eq!(table.place(&run(3..=20), none, |_, _, _| Look::Same), [again]);
         // Within one run too, once enough pages lie between.
         let long: Vec<_> = (100..1200).chain(100..1200).collect();
-        let pieces = table.place(&run(long), none);
+        let pieces = table.place(&run(long), none, |_, _, _| Look::Same);
         let stored: usize = pieces.iter().map(new_pages).sum();
         assert_eq!(stored, 1100);
     }
@@ -461,7 +498,10 @@ mod tests {
             asked += 1;
             None
         };
-        assert_eq!(table.place(&run(1..=20), unreadable), [Piece::New { slot: 0, pages: 20 }]);
+        assert_eq!(
+            table.place(&run(1..=20), unreadable, |_, _, _| Look::Same),
+            [Piece::New { slot: 0, pages: 20 }]
+        );
         assert_eq!(asked, 1);
     }
 }

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::access;
 use super::failure::{Doing, write_failed};
+use super::pages::PAGE;
 use crate::error::Result;
 
 /// Threads that do nothing but wait for the disk.
@@ -58,9 +60,68 @@ pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).doing("sync", dir)
 }
 
+/// Makes the name of a directory durable in the one above it, which is not ours: one that
+/// may not be read cannot be synced either.
+pub(super) fn sync_name(dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    match File::open(parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened.and_then(|parent| parent.sync_all()).doing("sync", parent),
+    }
+}
+
 /// Makes a file durable, but not its name.
 pub(super) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).doing("sync", path)
+}
+
+/// Writes to the end of a file that is being made; `needed` as for [`write`].
+pub(super) fn append(file: &mut File, path: &Path, bytes: &[u8], needed: u64) -> Result<()> {
+    file.write_all(bytes).map_err(|error| write_failed(path, needed, error))
+}
+
+/// Makes a file durable that was written through this descriptor.
+pub(super) fn sync_written(file: &File, path: &Path, needed: u64) -> Result<()> {
+    file.sync_all().map_err(|error| write_failed(path, needed, error))
+}
+
+/// Creates a private file of so many bytes, all of them a hole.
+pub(super) fn create_sparse(path: &Path, bytes: u64) -> Result<File> {
+    let file = access::private_file(path)?;
+    file.set_len(bytes).map_err(|error| write_failed(path, bytes, error))?;
+    Ok(file)
+}
+
+/// Writes into a hole of a file that is being made; pages of zeroes stay holes.
+pub(super) fn write_sparse(
+    file: &File,
+    path: &Path,
+    bytes: &[u8],
+    offset: u64,
+    needed: u64,
+) -> Result<()> {
+    let mut at = offset;
+    let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
+    for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let length: usize = run.iter().map(|page| page.len()).sum();
+        if !is_zero(run[0]) {
+            let from = (at - offset) as usize;
+            let written = file.write_all_at(&bytes[from..from + length], at);
+            written.map_err(|error| write_failed(path, needed, error))?;
+        }
+        at += length as u64;
+    }
+    Ok(())
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    page == &[0; PAGE][..page.len()]
+}
+
+/// Removes a file from `dir`, durably.
+pub(super) fn remove(path: &Path, dir: &Path) -> Result<()> {
+    fs::remove_file(path).doing("remove", path)?;
+    sync_dir(dir)
 }
 
 /// Gives what is durable at `from` its final name in `dir`; false if something

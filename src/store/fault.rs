@@ -23,6 +23,12 @@ pub const POINTS: &[&str] = &[
     "gc-swept",
     "gc-pack-copied",
     "gc-pack-replaced",
+    "freeze-compressed",
+    "freeze-cold-put",
+    "freeze-raw-removed",
+    "thaw-decompressed",
+    "thaw-raw-put",
+    "thaw-cold-removed",
 ];
 
 /// A place of this name.

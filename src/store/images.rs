@@ -15,6 +15,7 @@ use super::pack::PackInfo;
 use super::pages::PAGE;
 use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord};
 use super::slots::Slots;
+use super::tier::Tier;
 use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
@@ -118,6 +119,15 @@ impl Images<'_> {
              JOIN images ON images.number = image_packs.image \
              WHERE packs.id = ? ORDER BY images.number";
         self.rows(query, &[pack.as_bytes()], |row| Ok(ImageId::new(row.get(0)?)))
+    }
+
+    /// The packs that an image uses.
+    pub fn packs_of(&self, id: &ImageId) -> Result<Vec<PackInfo>> {
+        let query = format!(
+            "SELECT {PACK} FROM packs WHERE number IN (SELECT pack FROM image_packs \
+             WHERE image = (SELECT number FROM images WHERE id = ?))"
+        );
+        self.rows(&query, &[id.as_bytes()], pack)
     }
 
     /// Which image uses which pack, and how many of its pages: none if that is not known.
@@ -264,10 +274,12 @@ fn image(row: &Row) -> rusqlite::Result<Image> {
     Ok(Image {
         id: ImageId::new(row.get(0)?),
         created_ns: row.get(1)?,
-        page_bytes: row.get::<_, u64>(2)? * PAGE as u64,
-        new_bytes: row.get::<_, u64>(3)? * PAGE as u64,
+        // An index may be damaged and say anything.
+        page_bytes: row.get::<_, u64>(2)?.saturating_mul(PAGE as u64),
+        new_bytes: row.get::<_, u64>(3)?.saturating_mul(PAGE as u64),
         file_bytes: row.get(4)?,
         pinned: row.get(5)?,
+        tier: Tier::Raw,
         hits: 0,
         last_used_ns: None,
         record: ImageRecord {

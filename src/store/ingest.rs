@@ -3,21 +3,26 @@
 //! Everything is written below the store's `tmp` and removed again unless it is
 //! committed, which is the second half: see [`super::commit`].
 
+use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::dedup::{Known, Piece};
+use super::dedup::{Known, Look, Piece};
 use super::failure::Doing;
 use super::ids::PageHash;
 use super::lock::{self, Lock};
 use super::manifest::{Extent, Source};
-use super::pack::{MAX_PAGES, PackFile, PackInfo, PackWriter};
+use super::pack::{MAX_PAGES, PackFile, PackInfo, PackWriter, offset_of};
 use super::pages::{self, PAGE};
-use super::{Sealed, Store, access, remove};
+use super::{Sealed, Store, access, remove, thaw};
 use crate::error::{Error, Result};
+
+/// Bytes that are read at a time to be compared; they stay in the processor's cache.
+const COMPARED: usize = 64 * PAGE;
 
 /// An image that is being stored: first all its pages, then [`Ingest::seal`].
 ///
@@ -31,6 +36,8 @@ pub struct Ingest<'s> {
     /// The packs in the store that may be used, by their number in `known`.
     packs: Vec<PackInfo>,
     known: Known,
+    /// Those that pages were compared with, raw; none if that was not possible.
+    warm: HashMap<usize, Option<PackFile>>,
     writer: Option<PackWriter>,
     /// The packs that are used: those that the extents count. `None` is the new one.
     used: Vec<Option<usize>>,
@@ -60,6 +67,7 @@ impl Store {
             expected: expected_bytes,
             packs: Vec::new(),
             known: Known::default(),
+            warm: HashMap::new(),
             writer: None,
             used: Vec::new(),
             extents: Vec::new(),
@@ -67,7 +75,7 @@ impl Store {
         for info in self.rows().packs()? {
             // One that cannot be read or was changed is no reason not to store
             // an image, only not to build upon it.
-            let Ok(pack) = PackFile::open(&layout.pack(&info.id)) else { continue };
+            let Ok(pack) = self.open_pack(&info.id) else { continue };
             if pack.is(&info)
                 && let Ok(anchors) = pack.anchors()
             {
@@ -94,12 +102,17 @@ impl Ingest<'_> {
         if (self.known.new_pack().0.len() + hashes.len()) as u64 > MAX_PAGES {
             return Err(Error::failed(format!("the image has more than {MAX_PAGES} new pages")));
         }
-        let (packs, layout) = (&self.packs, &self.store.layout);
+        let (packs, store, warm) = (&self.packs, self.store, &mut self.warm);
         let read = |number: usize| {
             let id = &packs[number].id;
-            PackFile::open(&layout.pack(id)).and_then(|pack| pack.hashes(id)).ok()
+            store.open_pack(id).and_then(|pack| pack.hashes(id)).ok()
         };
-        let pieces = self.known.place(&hashes, read);
+        let look = |number: usize, slot, part: Range<usize>| {
+            let opened = warm.entry(number).or_insert_with(|| warm_up(store, &packs[number]).ok());
+            let wanted = &bytes[part.start * PAGE..part.end * PAGE];
+            opened.as_ref().map_or(Look::Unusable, |pack| compare(pack, slot, wanted))
+        };
+        let pieces = self.known.place(&hashes, read, look);
         let first = self.extents.len();
         let mut done = 0;
         for piece in pieces {
@@ -152,6 +165,7 @@ impl Ingest<'_> {
     pub(super) fn forget_packs(&mut self) {
         self.known = Known::default();
         self.packs.clear();
+        self.warm.clear();
     }
 
     /// The number under which extents know a pack.
@@ -200,6 +214,37 @@ impl<'s> Ingest<'s> {
             Pages { packs, new: new_info.zip(new_path), new_pages, extents: self.extents },
         )
     }
+}
+
+/// The raw file of a pack that is going to be used, brought back if it is cold.
+fn warm_up(store: &Store, info: &PackInfo) -> Result<PackFile> {
+    thaw::bring_back(&store.layout, info, lock::PATIENCE)?;
+    PackFile::open(&store.layout.pack(&info.id))
+}
+
+/// Compares pages with what lies in a pack from a slot on. Hashes do not do: pages may have
+/// been dropped from it, or have rotted.
+fn compare(pack: &PackFile, slot: u32, wanted: &[u8]) -> Look {
+    let mut dropped = Vec::new();
+    let mut there = vec![0; wanted.len().min(COMPARED)];
+    for (number, wanted) in wanted.chunks(COMPARED).enumerate() {
+        let there = &mut there[..wanted.len()];
+        let first = slot + (number * (COMPARED / PAGE)) as u32;
+        if pack.read_at(there, offset_of(first.into())).is_err() {
+            return Look::Unusable;
+        }
+        if there == wanted {
+            continue;
+        }
+        for (slot, (there, wanted)) in (first..).zip(there.chunks(PAGE).zip(wanted.chunks(PAGE))) {
+            match there == wanted {
+                true => {}
+                false if there.iter().all(|byte| *byte == 0) => dropped.push(slot),
+                false => return Look::Unusable,
+            }
+        }
+    }
+    if dropped.is_empty() { Look::Same } else { Look::Without(dropped) }
 }
 
 /// The pages of an image, as sealing leaves them.

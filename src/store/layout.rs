@@ -32,6 +32,9 @@ pub(super) const USES: &str = "uses";
 
 const PACK_SUFFIX: &str = ".pack";
 
+/// What the name of a pack's file ends with besides, if it is compressed.
+const COLD_SUFFIX: &str = ".zst";
+
 const REASON_SUFFIX: &str = ".reason";
 
 /// The store's directory: `$PYIMG_DIR`, else `$XDG_CACHE_HOME/pyimg`, else
@@ -128,6 +131,11 @@ impl Layout {
         self.packs().join(format!("{id:#}{PACK_SUFFIX}"))
     }
 
+    /// The same pack, compressed.
+    pub fn cold_pack(&self, id: &PackId) -> PathBuf {
+        self.packs().join(format!("{id:#}{PACK_SUFFIX}{COLD_SUFFIX}"))
+    }
+
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
     }
@@ -145,9 +153,14 @@ impl Layout {
     }
 }
 
-/// The pack whose file has this name.
+/// The pack whose file, compressed or not, has this name.
 pub(super) fn pack_of(file_name: &str) -> Option<PackId> {
-    file_name.strip_suffix(PACK_SUFFIX)?.parse().ok()
+    cold_pack_of(file_name).or_else(|| file_name.strip_suffix(PACK_SUFFIX)?.parse().ok())
+}
+
+/// The pack whose compressed file has this name.
+pub(super) fn cold_pack_of(file_name: &str) -> Option<PackId> {
+    file_name.strip_suffix(COLD_SUFFIX)?.strip_suffix(PACK_SUFFIX)?.parse().ok()
 }
 
 /// Whether a file in the quarantine tells why another is there.
@@ -214,6 +227,10 @@ mod tests {
         let id = PackId::new([3; 32]);
         let path = Layout::new(Path::new("/s")).pack(&id);
         assert_eq!(pack_of(path.file_name().unwrap().to_str().unwrap()), Some(id));
+        let cold = Layout::new(Path::new("/s")).cold_pack(&id);
+        let cold = cold.file_name().unwrap().to_str().unwrap();
+        assert_eq!((pack_of(cold), cold_pack_of(cold)), (Some(id), Some(id)));
+        assert_eq!(cold_pack_of(path.file_name().unwrap().to_str().unwrap()), None);
         assert_eq!(pack_of(&id.hex()), None);
         assert_eq!(pack_of("x.pack"), None);
     }

@@ -14,6 +14,8 @@
 //! `builds.lock` keeps two builds of one key apart: each locks one byte of it, at the
 //! offset that the key says. So there is one file for any number of keys, and nothing to
 //! clean up. Those locks belong to the open file (`F_OFD_SETLK`), as `flock`s do.
+//!
+//! The compressed file of a cold pack is locked by whoever brings it back.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -49,6 +51,45 @@ pub struct BuildLock {
 /// Waits for the right to add to the store.
 pub(super) fn add(layout: &Layout) -> Result<Lock> {
     change(layout, FlockArg::LockSharedNonblock, PATIENCE)
+}
+
+/// The same, for so long.
+pub(super) fn add_within(layout: &Layout, patience: Duration) -> Result<Lock> {
+    change(layout, FlockArg::LockSharedNonblock, patience)
+}
+
+/// The right to bring a cold pack back, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct ColdPackLock(Lock);
+
+impl ColdPackLock {
+    /// The file, opened once more.
+    pub fn file(&self) -> io::Result<File> {
+        self.0._held.try_clone()
+    }
+}
+
+/// Waits so long for the right to bring a cold pack back; `None` if it is cold no more. The
+/// caller holds the change lock, shared.
+pub(super) fn cold_pack(path: &Path, patience: Duration) -> Result<Option<ColdPackLock>> {
+    let end = Instant::now() + patience;
+    loop {
+        // For writing, too, as NFS wants it for an exclusive lock.
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.doing("open", path)?,
+        };
+        let rest = end.saturating_duration_since(Instant::now());
+        let Some(lock) = wait(file, FlockArg::LockExclusiveNonblock, rest).doing("lock", path)?
+        else {
+            return Err(Error::failed("another process is decompressing its memory")
+                .hint("try again in a moment"));
+        };
+        // Whoever had it may have brought the pack back.
+        if lock._held.metadata().doing("read", path)?.nlink() > 0 {
+            return Ok(Some(ColdPackLock(lock)));
+        }
+    }
 }
 
 /// Waits so long for the right to change anything in the store.

@@ -12,6 +12,7 @@
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
 //! - to check and to mend: [`verify`], [`repair`];
+//! - to compress and to bring back: [`Store::freeze`], [`Reader::thaw`];
 //! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
@@ -23,6 +24,7 @@ mod dedup;
 mod durable;
 mod failure;
 mod fault;
+mod freeze;
 pub mod gc;
 mod ids;
 mod images;
@@ -39,13 +41,17 @@ mod record;
 mod remove;
 mod repack;
 mod repair;
+mod seekable;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod thaw;
+mod tier;
 mod verify;
 
 pub use commit::Sealed;
 pub use fault::POINTS as FAULT_POINTS;
+pub use freeze::Frozen;
 pub use ids::{Digest, ImageId, ImageKey, NotADigest, PackId, PageHash};
 pub use index::FORMAT;
 pub use ingest::Ingest;
@@ -59,4 +65,5 @@ pub use reader::{Reader, RunStore};
 pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, check_name};
 pub use remove::Freed;
 pub use repair::{Action, Done, Lost, Repaired, repair};
+pub use tier::{Tier, Tiers};
 pub use verify::{Depth, Finding, FindingKind, Report, Watch, verify};

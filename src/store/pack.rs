@@ -15,6 +15,8 @@
 //! [`super::dedup`]. They can be read without the hashes, which are ten times as
 //! much; read so they are hints, and nothing is believed because of them.
 //!
+//! Compressed, a pack is read by the same offsets: see [`super::seekable`].
+//!
 //! This module knows one file. Which packs there are, it does not know.
 
 use std::fs::File;
@@ -28,6 +30,7 @@ use super::access;
 use super::failure::{Doing, write_failed};
 use super::ids::{PackId, PageHash};
 use super::pages::{self, PAGE};
+use super::seekable::Seekable;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"pyimgpak";
@@ -159,6 +162,11 @@ impl Header {
         page
     }
 
+    /// The size of a pack with these counts.
+    fn size(self) -> u64 {
+        offset_of(self.pages) + self.pages * 32 + self.anchors * 12
+    }
+
     /// `size` is the file's: the counts must say the same, so that nothing is
     /// allocated that the file does not hold.
     fn parse(bytes: &[u8; 32], size: u64) -> Result<Self, String> {
@@ -177,7 +185,7 @@ impl Header {
         if header.pages > MAX_PAGES || header.anchors > header.pages {
             return Err("it has impossible counts".into());
         }
-        let wanted = offset_of(header.pages) + header.pages * 32 + header.anchors * 12;
+        let wanted = header.size();
         match wanted == size {
             true => Ok(header),
             false => Err(format!("it has {size} bytes and should have {wanted}")),
@@ -185,13 +193,19 @@ impl Header {
     }
 }
 
-/// A pack as it lies in the store, opened for its tables.
+/// A pack as it lies in the store, compressed or not, opened for its tables.
 #[derive(Debug)]
 pub(super) struct PackFile {
-    file: File,
+    bytes: Bytes,
     path: PathBuf,
     header: Header,
-    modified_ns: i64,
+}
+
+/// What a pack is read from. Offsets are the same in both.
+#[derive(Debug)]
+enum Bytes {
+    Raw { file: File, modified_ns: i64 },
+    Cold(Seekable),
 }
 
 impl PackFile {
@@ -202,16 +216,53 @@ impl PackFile {
         Self::of(file, path).doing("read", path)?.map_err(|reason| damaged(path, &reason))
     }
 
+    /// The same for a compressed one.
+    pub fn open_cold(path: &Path) -> Result<Self> {
+        access::trusted_file(path)?;
+        let file = File::open(path).doing("open", path)?;
+        Self::of_cold(file, path).doing("read", path)?.map_err(|reason| damaged(path, &reason))
+    }
+
     /// Reads the header of an open file; a reason if it is none.
     pub fn of(file: File, path: &Path) -> io::Result<Result<Self, String>> {
         let found = file.metadata()?;
-        let (size, modified_ns) = (found.len(), modified_ns(&found));
+        let modified_ns = modified_ns(&found);
+        Self::of_bytes(Bytes::Raw { file, modified_ns }, found.len(), path)
+    }
+
+    /// The same for a compressed one.
+    pub fn of_cold(file: File, path: &Path) -> io::Result<Result<Self, String>> {
+        let seekable = match Seekable::open(file)? {
+            Ok(seekable) => seekable,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let size = seekable.length();
+        match Self::of_bytes(Bytes::Cold(seekable), size, path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error.to_string())),
+            opened => opened,
+        }
+    }
+
+    fn of_bytes(bytes: Bytes, size: u64, path: &Path) -> io::Result<Result<Self, String>> {
         let mut start = [0; 32];
         if size >= PAGE as u64 {
-            file.read_exact_at(&mut start, 0)?;
+            bytes.read_exact_at(&mut start, 0)?;
         }
         let header = Header::parse(&start, size);
-        Ok(header.map(|header| Self { file, path: path.to_owned(), header, modified_ns }))
+        Ok(header.map(|header| Self { bytes, path: path.to_owned(), header }))
+    }
+
+    /// The parts that it is compressed in, if it is.
+    pub fn cold(&self) -> Option<&Seekable> {
+        match &self.bytes {
+            Bytes::Raw { .. } => None,
+            Bytes::Cold(seekable) => Some(seekable),
+        }
+    }
+
+    /// The size of the pack in bytes, as it is or would be if it were not compressed.
+    pub fn size(&self) -> u64 {
+        self.header.size()
     }
 
     /// How many pages it has.
@@ -226,12 +277,17 @@ impl PackFile {
 
     /// Reads so many bytes as there is room for, from an offset in the file on.
     pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(bytes, offset)
+        self.bytes.read_exact_at(bytes, offset)
     }
 
-    /// Whether the file is as it was put there.
+    /// Whether the file is as it was put there. When it was compressed does not matter:
+    /// everything in it has to be decompressed before it is used, and is looked at then.
     pub fn is(&self, info: &PackInfo) -> bool {
-        self.header.pages == info.pages && self.modified_ns == info.modified_ns
+        let unwritten = match &self.bytes {
+            Bytes::Raw { modified_ns, .. } => *modified_ns == info.modified_ns,
+            Bytes::Cold(_) => true,
+        };
+        unwritten && self.header.pages == info.pages && self.size() == info.bytes
     }
 
     /// The anchors: slot, and the first bytes of the hash of the page in it.
@@ -264,8 +320,17 @@ impl PackFile {
     /// Some of its bytes.
     pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, offset).doing("read", &self.path)?;
+        self.bytes.read_exact_at(&mut bytes, offset).doing("read", &self.path)?;
         Ok(bytes)
+    }
+}
+
+impl Bytes {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Raw { file, .. } => file.read_exact_at(bytes, offset),
+            Self::Cold(seekable) => seekable.read_exact_at(bytes, offset),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading a store: for runs, which must be quick and change nothing, and for
 //! everything that only looks.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::{self, Manifest};
 use super::record::{Candidate, CandidateQuery, FileState, Image};
+use super::tier::Tier;
 use super::{access, pack};
 use crate::error::{Error, Result};
 
@@ -92,23 +94,31 @@ impl Reader {
     pub fn images(&self) -> Result<Vec<Image>> {
         let mut images = self.rows().all()?;
         images.iter_mut().for_each(|image| self.add_use(image));
+        let tiers = self.tiers()?;
+        if !tiers.cold().is_empty() {
+            let uses = self.rows().uses_of_packs()?;
+            let cold = uses.into_iter().filter(|(_, pack, _)| tiers.cold().contains(pack));
+            let cold: HashSet<ImageId> = cold.map(|(image, ..)| image).collect();
+            let cold = images.iter_mut().filter(|image| cold.contains(&image.id));
+            cold.for_each(|image| image.tier = Tier::Zstd);
+        }
         Ok(images)
     }
 
     /// The image that a person means: by its name, or by the first digits of its
     /// key, at least four.
     pub fn find(&self, name_or_key: &str) -> Result<Image> {
-        images::find(&self.rows(), name_or_key).map(|image| self.with_use(image))
+        self.complete(images::find(&self.rows(), name_or_key)?)
     }
 
     /// The image with exactly this name.
     pub fn by_name(&self, name: &str) -> Result<Option<Image>> {
-        Ok(self.rows().by_name(name)?.map(|image| self.with_use(image)))
+        self.rows().by_name(name)?.map(|image| self.complete(image)).transpose()
     }
 
     /// The image with this key.
     pub fn by_key(&self, key: &ImageKey) -> Result<Option<Image>> {
-        Ok(self.rows().by_key(key)?.map(|image| self.with_use(image)))
+        self.rows().by_key(key)?.map(|image| self.complete(image)).transpose()
     }
 
     /// The images that a run may use as far as the index knows, the newest first.
@@ -128,7 +138,7 @@ impl Reader {
         self.layout.image(id)
     }
 
-    /// The file of a pack.
+    /// The raw file of a pack, which is there unless it is cold.
     pub fn pack_path(&self, id: &PackId) -> PathBuf {
         self.layout.pack(id)
     }
@@ -145,9 +155,11 @@ impl Reader {
         let _ = uses.and_then(|mut uses| uses.write_all(b"."));
     }
 
-    fn with_use(&self, mut image: Image) -> Image {
+    /// Adds what is not in the index.
+    fn complete(&self, mut image: Image) -> Result<Image> {
         self.add_use(&mut image);
-        image
+        image.tier = self.tier(&self.rows().packs_of(&image.id)?);
+        Ok(image)
     }
 
     fn add_use(&self, image: &mut Image) {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Digest, ImageId, ImageKey};
+use super::tier::Tier;
 use crate::error::{Error, Result};
 
 /// What the builder says about an image.
@@ -59,6 +60,8 @@ pub struct Image {
     pub new_bytes: u64,
     /// The bytes of its own files (all but the packs).
     pub file_bytes: u64,
+    /// How its pages lie on disk.
+    pub tier: Tier,
     /// Whether cleaning up leaves it alone.
     pub pinned: bool,
     /// How many runs began from it.

@@ -82,7 +82,7 @@ impl Store {
                 freed.bytes += discard(layout, &layout.image(id))?;
             }
             for id in &orphans.packs {
-                freed.bytes += discard(layout, &layout.pack(id))?;
+                freed.bytes += discard_pack(layout, id)?;
             }
             freed.packs = orphans.packs.len() as u64;
         }
@@ -123,12 +123,12 @@ fn lying_in<T: std::hash::Hash + Eq>(
     parse: impl Fn(&str) -> Option<T>,
     known: &HashSet<T>,
 ) -> Result<Vec<T>> {
-    let mut found = Vec::new();
+    let mut found = HashSet::new();
     for entry in fs::read_dir(dir).doing("read", dir)? {
         let name = entry.doing("read", dir)?.file_name();
         found.extend(name.to_str().and_then(&parse).filter(|id| !known.contains(id)));
     }
-    Ok(found)
+    Ok(found.into_iter().collect())
 }
 
 /// The disk space that a file, or a directory of files, takes.
@@ -151,6 +151,17 @@ fn discard(layout: &Layout, path: &Path) -> Result<u64> {
     let to = layout.temporary().join(format!("{DISCARDED}{name}"));
     // On a full disk there may be no room for another name; then it goes at once.
     fs::rename(path, to).or_else(|_| delete(path)).doing("remove", path)?;
+    Ok(bytes)
+}
+
+/// The same for a pack, of which there may be a raw and a compressed file.
+fn discard_pack(layout: &Layout, id: &PackId) -> Result<u64> {
+    let mut bytes = 0;
+    for path in [layout.cold_pack(id), layout.pack(id)] {
+        if path.symlink_metadata().is_ok() {
+            bytes += discard(layout, &path)?;
+        }
+    }
     Ok(bytes)
 }
 
@@ -187,5 +198,6 @@ pub(super) fn withdraw(store: &Store, image: Option<ImageId>, pack: Option<PackI
     }
     for id in pack.iter().filter(|id| orphans.packs.contains(id)) {
         let _ = delete(&store.layout.pack(id));
+        let _ = delete(&store.layout.cold_pack(id));
     }
 }

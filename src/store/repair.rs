@@ -237,38 +237,68 @@ impl Mender<'_> {
         if changed {
             return Ok(true);
         }
-        changed |= self.times(findings);
-        let bad = Condemned::of(listing, findings);
+        // An index that contradicts the manifests is no judge of packs: first it is made right.
+        let wrong_index = findings.iter().any(|finding| finding.remedy == Remedy::Rebuild);
+        let judge = !(wrong_index && listing.from_index);
+        if judge {
+            changed |= self.times(findings);
+        }
+        let bad = Condemned::of(listing, findings, judge);
         changed |= self.condemn(&bad, listing, findings);
-        let rebuild = findings.iter().find(|finding| finding.remedy == Remedy::Rebuild);
-        if let Some(reason) = rebuild {
-            let (layout, rules) = (self.layout, &self.rules);
+        changed |= self.index(&bad, listing, findings)?;
+        Ok(changed)
+    }
+
+    /// Has the index list what is there and works; what is not any more is lost.
+    fn index(
+        &mut self,
+        bad: &Condemned<'_>,
+        listing: &Listing,
+        findings: &[Finding],
+    ) -> Result<bool> {
+        let (layout, rules) = (self.layout, &self.rules);
+        // An image without a directory may be there under another id than the index says.
+        let missing = |finding: &&Finding| finding.kind == FindingKind::ImageMissing;
+        let missing: HashSet<_> = findings.iter().filter(missing).map(|f| f.subject).collect();
+        let keys = bad.images.values().filter(|image| missing.contains(&Subject::Image(image.id)));
+        let found_again = rebuild::unlisted(
+            layout,
+            rules,
+            listing,
+            &keys.map(|image| image.record.key).collect(),
+        );
+        let wrong = |finding: &&Finding| match finding.remedy {
+            Remedy::Rebuild => true,
+            Remedy::Drop => !found_again.is_empty() && missing.contains(&finding.subject),
+            _ => false,
+        };
+        let mut kept = Vec::new();
+        if let Some(reason) = findings.iter().find(wrong) {
             let salvaged = index::salvage(layout);
             let condemned = |id: &ImageId| bad.directories.contains_key(id);
-            let kept = rebuild::kept(layout, rules, listing, condemned, &salvaged);
+            kept = rebuild::kept(layout, rules, listing, &found_again, condemned, &salvaged);
             rebuild::rebuild(layout, rules, &kept, &said(reason))?;
             self.repaired.pins_lost |= !salvaged.complete;
             let said = format!("with {} images, from their manifests", kept.len());
             self.did(Done::IndexRebuilt, &layout.index(), said);
             // Those whose manifest is damaged only the old index can name.
             let named = salvaged.images.into_iter().filter(|old| {
-                !bad.images.contains_key(&old.id)
-                    && !kept.iter().any(|image| image.id == old.id)
-                    && bad.directories.contains_key(&old.id)
+                bad.directories.contains_key(&old.id) && !bad.images.contains_key(&old.id)
             });
             let lost = named.map(|old| Lost { name: old.name, recipe: old.recipe });
             self.repaired.lost.extend(lost);
-            changed = true;
-        } else if !bad.images.is_empty() {
-            self.unlist(&bad)?;
-            changed = true;
+        } else if bad.images.is_empty() {
+            return Ok(false);
+        } else {
+            self.unlist(bad)?;
         }
-        let lost = bad.images.values().map(|image| Lost {
+        let kept: HashSet<_> = kept.iter().map(|image| image.record.key).collect();
+        let lost = bad.images.values().filter(|image| !kept.contains(&image.record.key));
+        self.repaired.lost.extend(lost.map(|image| Lost {
             name: image.record.name.clone(),
             recipe: image.record.recipe.clone(),
-        });
-        self.repaired.lost.extend(lost);
-        Ok(changed)
+        }));
+        Ok(true)
     }
 
     fn modes_and_makings(&mut self, findings: &[Finding]) -> bool {
@@ -378,7 +408,7 @@ struct Condemned<'a> {
 }
 
 impl<'a> Condemned<'a> {
-    fn of(listing: &'a Listing, findings: &[Finding]) -> Self {
+    fn of(listing: &'a Listing, findings: &[Finding], with_packs: bool) -> Self {
         let mut packs = HashSet::new();
         let mut directories: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for finding in findings {
@@ -386,6 +416,7 @@ impl<'a> Condemned<'a> {
             match finding.subject {
                 _ if !final_one || finding.kind == FindingKind::UnknownFile => {}
                 Subject::Store => {}
+                Subject::Pack(_) if !with_packs => {}
                 Subject::Pack(id) => drop(packs.insert(id)),
                 Subject::Image(id) => directories.entry(id).or_default().push(said(finding)),
             }

@@ -10,6 +10,7 @@ mod gc;
 mod images;
 mod pages;
 mod repair;
+mod tiers;
 mod verify;
 
 use std::path::Path;

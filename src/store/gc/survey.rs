@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::parallel;
 use crate::store::failure::Doing;
 use crate::store::ids::{ImageId, PackId};
+use crate::store::layout::Layout;
 use crate::store::remove::{Orphans, disk_bytes};
-use crate::store::{Image, PAGE, Reader, lock};
+use crate::store::{Image, PAGE, PackInfo, Reader, Tier, lock};
 
 /// How long others are waited for to see what is left over. While they work it cannot be
 /// told from what they are making.
@@ -84,14 +85,14 @@ impl Survey {
     /// # Errors
     /// When the index cannot be read. Files that are not there count as nothing.
     pub fn of(store: &Reader) -> Result<Self> {
-        let (layout, images) = (&store.layout, store.images()?);
+        let (layout, images, tiers) = (&store.layout, store.images()?, store.tiers()?);
         let packs = parallel::by_parts(&store.rows().packs()?, |part| {
-            let look = |info: &crate::store::PackInfo| PackUse {
+            let look = |info: &PackInfo| PackUse {
                 id: info.id,
                 pages: info.pages,
                 size: info.bytes,
-                bytes: disk_bytes(&layout.pack(&info.id)).unwrap_or(0),
-                cold: false,
+                bytes: pack_bytes(layout, &info.id),
+                cold: tiers.of_pack(&info.id) == Some(Tier::Zstd),
             };
             part.iter().map(look).collect()
         });
@@ -117,6 +118,12 @@ impl Survey {
     }
 }
 
+/// The disk space that a pack takes; after a tier change that was cut off it is in both.
+fn pack_bytes(layout: &Layout, id: &PackId) -> u64 {
+    let files = [layout.pack(id), layout.cold_pack(id)];
+    files.iter().map(|path| disk_bytes(path).unwrap_or(0)).sum()
+}
+
 /// What is unlisted in `images` and `packs`, and all that is in `tmp`. Nobody makes
 /// anything there while we hold the lock; without it (others are busy, or the store can
 /// only be read) nothing is said to be left over.
@@ -125,7 +132,8 @@ fn leftovers(store: &Reader) -> Result<Vec<Leftover>> {
     let _alone = lock::alter(layout, PATIENCE)?;
     let orphans = Orphans::of(store)?;
     let mut paths: Vec<_> = orphans.images.iter().map(|id| layout.image(id)).collect();
-    paths.extend(orphans.packs.iter().map(|id| layout.pack(id)));
+    let files = orphans.packs.iter().flat_map(|id| [layout.pack(id), layout.cold_pack(id)]);
+    paths.extend(files.filter(|path| path.symlink_metadata().is_ok()));
     let temporary = layout.temporary();
     for entry in fs::read_dir(&temporary).doing("read", &temporary)? {
         let entry = entry.doing("read", &temporary)?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::verify::{DAMAGES, Lab, NAMES, flip, memory};
 use super::*;
+use crate::store::layout::USES;
 use crate::store::repair::Done;
 
 fn mend(lab: &Lab, depth: Depth) -> Repaired {
@@ -188,9 +189,9 @@ fn of_two_builds_the_newest_is_listed() {
     let dir = lab.file(2, "");
     let copy = |from: &Path, to: &Path| {
         fs::create_dir(to).unwrap();
-        files_in(from)
-            .iter()
-            .for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
+        files_in(from).iter().for_each(|name| {
+            assert!(fs::copy(from.join(name), to.join(name)).unwrap() > 0 || name == USES)
+        });
         fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     };
     copy(&dir, &old);
@@ -282,4 +283,29 @@ fn what_belongs_to_others_is_set_aside() {
     assert_eq!(lost(&repaired), ["three"]);
     assert_holds(&lab, &NAMES[..2]);
     assert!(quarantined(&lab).contains(&"secret".to_owned()));
+}
+
+/// What random changes of the index brought to light.
+#[test]
+fn an_index_with_impossible_values_loses_no_image() {
+    for change in [
+        "UPDATE images SET pages = -1 WHERE number = 2",
+        "UPDATE images SET pages = 4503599627370496 WHERE number = 2",
+        "UPDATE images SET id = zeroblob(32) WHERE number = 2",
+        "UPDATE packs SET bytes = -1 WHERE number = 2",
+        "UPDATE packs SET bytes = 5, pages = 1",
+        "UPDATE packs SET modified_ns = 0",
+        "UPDATE image_packs SET pages = 7",
+        "DELETE FROM image_packs",
+        "UPDATE images SET key = zeroblob(32), pinned = 1 WHERE number = 3",
+    ] {
+        let lab = Lab::new();
+        let index = rusqlite::Connection::open(lab.path.join("index.sqlite")).unwrap();
+        index.execute_batch(change).unwrap();
+        drop(index);
+        assert_ne!(lab.verify(Depth::Tables).findings, [], "{change}");
+        let repaired = mend(&lab, Depth::Tables);
+        assert_eq!(repaired.lost, [], "{change}");
+        assert_holds(&lab, &NAMES);
+    }
 }

@@ -15,6 +15,7 @@ use super::super::manifest::{self, Manifest};
 use super::super::pack::PackInfo;
 use super::super::record::Image;
 use super::super::slots::Slots;
+use super::super::tier::Tier;
 use super::entries::{Found, Rules, Type, unreadable};
 use super::finding::{FindingKind, Problem, Remedy};
 use crate::error::Result;
@@ -123,6 +124,7 @@ pub(in super::super) fn image_of(id: ImageId, manifest: &Plain) -> Image {
         new_bytes: manifest.new_pages.saturating_mul(super::super::PAGE as u64),
         file_bytes: manifest.file_bytes(),
         pinned: false,
+        tier: Tier::Raw,
         hits: 0,
         last_used_ns: None,
         record: manifest.record.clone(),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
@@ -145,7 +145,7 @@ impl<'a> Survey<'a> {
             }
         }
         // They are not there in a store that never needed them.
-        for file in [layout.changes_lock(), layout.journal()] {
+        for file in [layout.changes_lock(), layout.builds_lock(), layout.journal()] {
             self.entry(&file, Type::File);
         }
         self.entry(&layout.quarantine(), Type::Directory);
@@ -329,6 +329,10 @@ impl<'a> Survey<'a> {
     }
 
     fn pack(&self, info: &PackInfo, used: &Slots) -> Vec<Problem> {
+        let cold = self.layout.cold_pack(&info.id);
+        if cold.symlink_metadata().is_ok() {
+            return self.cold_pack(info, used, cold);
+        }
         let (path, aside) = (self.layout.pack(&info.id), Remedy::SetAside);
         let (file, found, mode) = match self.rules.open(&path) {
             Ok(Some(opened)) => opened,
@@ -369,6 +373,37 @@ impl<'a> Survey<'a> {
             let remedy = if sound { Remedy::SetTime(info.modified_ns) } else { aside };
             let detail = "its time of writing is another than when it was stored";
             problems.push(Problem::new(FindingKind::PackChanged, path, remedy, detail));
+        }
+        problems
+    }
+
+    /// The same for a compressed one, whose own size and time of writing say nothing.
+    fn cold_pack(&self, info: &PackInfo, used: &Slots, path: PathBuf) -> Vec<Problem> {
+        let (file, mode) = match self.rules.open(&path) {
+            Ok(Some((file, _, mode))) => (file, mode),
+            Ok(None) => return Vec::new(), // it has been brought back just now
+            Err(problem) => return vec![problem],
+        };
+        let mut problems = Vec::from_iter(mode);
+        let mut bad =
+            |kind, detail| problems.push(Problem::new(kind, &path, Remedy::SetAside, detail));
+        match PackFile::of_cold(file, &path) {
+            Err(error) => bad(FindingKind::Unreadable, format!("it cannot be read: {error}")),
+            Ok(Err(reason)) => bad(FindingKind::PackDamaged, reason),
+            Ok(Ok(pack)) if !pack.is(info) => {
+                let detail = format!("it holds {} bytes, not {}", pack.size(), info.bytes);
+                bad(FindingKind::PackDamaged, detail);
+            }
+            Ok(Ok(pack)) => {
+                if let Some(reason) = packs::check_tables(&pack, &info.id) {
+                    bad(FindingKind::PackDamaged, reason);
+                } else if self.depth == Depth::Data {
+                    let damaged = packs::check_pages(&pack, used, &|bytes| self.have_read(bytes));
+                    if !damaged.is_empty() {
+                        bad(FindingKind::PageDamaged, pages_said(&damaged, pack.pages()));
+                    }
+                }
+            }
         }
         problems
     }
