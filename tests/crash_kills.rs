@@ -52,7 +52,7 @@ fn command(lab: &Lab, dice: &mut Dice) -> (&'static str, Command) {
         command.arg(&lab.python.path).args(arguments);
         ("build", command)
     };
-    match dice.roll(16) {
+    match dice.roll(18) {
         0..3 => build(&["--force"]),
         3..5 => build(&[]),
         5 => build(&["--from", RECIPES[0].0]),
@@ -64,7 +64,8 @@ fn command(lab: &Lab, dice: &mut Dice) -> (&'static str, Command) {
         10..12 => ("rm", pyimg(&["rm", name])),
         12 => ("gc", pyimg(&["gc", "--max-size", "12MB"])),
         13 => ("gc", pyimg(&["gc", "--max-size", "20MB", "--unused-for", "1s"])),
-        14 => ("repair", pyimg(&["verify", "--repair"])),
+        14..16 => ("gc", pyimg(&["gc", "--cold-after", "0s"])),
+        16 => ("repair", pyimg(&["verify", "--repair"])),
         _ => ("verify", pyimg(&["verify", "--read-data"])),
     }
 }

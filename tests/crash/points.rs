@@ -83,15 +83,29 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         points: &["gc-"],
         prepare: |lab| {
-            // Little of the first is in the second, which is all that is left of its pack.
-            lab.build(&["--name", "big", "import json, asyncio, unittest"]).success();
-            lab.build(&["--name", "small", "import json, heapq"]).success();
+            // Of the first, a library is in the second: that is all that is left of its pack.
+            lab.build(&["--name", "big", "import json, asyncio, unittest, sqlite3"]).success();
+            lab.build(&["--name", "small", "import json, sqlite3"]).success();
             pyimg(lab, &["rm", "big"]);
             pyimg(lab, &["pin", "one"]);
             pyimg(lab, &["pin", "small"]);
         },
         command: &["gc", "--unused-for", "0s"],
         kept: &["one", "small"],
+        sound: true,
+    },
+    Scenario {
+        points: &["freeze-"],
+        prepare: |_| (),
+        command: &["gc", "--cold-after", "0s"],
+        kept: &["one", "two"],
+        sound: true,
+    },
+    Scenario {
+        points: &["thaw-"],
+        prepare: |lab| drop(pyimg(lab, &["gc", "--cold-after", "0s"])),
+        command: &[PYRUN, "--image", "two", "-c", "import json, decimal"],
+        kept: &["one", "two"],
         sound: true,
     },
     Scenario {
@@ -121,13 +135,18 @@ const SCENARIOS: &[Scenario] = &[
 
 /// Stands for the interpreter of the lab.
 const PYTHON: &str = "PYTHON";
+/// In front: it is not a command of `pyimg`, but a run.
+const PYRUN: &str = "pyrun";
 
 fn pyimg(lab: &Lab, arguments: &[&str]) -> String {
     common::run(&mut command(lab, arguments)).success()
 }
 
 fn command(lab: &Lab, arguments: &[&str]) -> Command {
-    let mut command = common::pyimg(&lab.store);
+    let (mut command, arguments) = match arguments {
+        [PYRUN, arguments @ ..] => (lab.pyrun(), arguments),
+        arguments => (common::pyimg(&lab.store), arguments),
+    };
     for argument in arguments {
         match *argument {
             PYTHON => command.arg(&lab.python.path),
@@ -183,6 +202,6 @@ fn killed_at(point: &str, scenario: &Scenario) {
     if scenario.sound {
         check("killed");
     }
-    pyimg(&lab, scenario.command);
+    common::run(&mut command(&lab, scenario.command)).success();
     check("done");
 }
