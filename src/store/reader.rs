@@ -20,6 +20,7 @@ use super::record::{Candidate, CandidateQuery, FileState, Image};
 use super::tier::Tier;
 use super::{access, pack};
 use crate::error::{Error, Result};
+use crate::parallel;
 
 /// A store, for reading.
 #[derive(Debug)]
@@ -93,7 +94,11 @@ impl Reader {
     /// All images, the oldest first.
     pub fn images(&self) -> Result<Vec<Image>> {
         let mut images = self.rows().all()?;
-        images.iter_mut().for_each(|image| self.add_use(image));
+        let layout = &self.layout;
+        let uses = parallel::by_parts(&images, |part| {
+            part.iter().map(|image| use_of(layout, &image.id)).collect()
+        });
+        images.iter_mut().zip(uses).for_each(|(image, used)| add_use(image, used));
         let tiers = self.tiers()?;
         if !tiers.cold().is_empty() {
             let uses = self.rows().uses_of_packs()?;
@@ -157,17 +162,22 @@ impl Reader {
 
     /// Adds what is not in the index.
     fn complete(&self, mut image: Image) -> Result<Image> {
-        self.add_use(&mut image);
+        let used = use_of(&self.layout, &image.id);
+        add_use(&mut image, used);
         image.tier = self.tier(&self.rows().packs_of(&image.id)?);
         Ok(image)
     }
+}
 
-    fn add_use(&self, image: &mut Image) {
-        if let Ok(uses) = fs::symlink_metadata(self.layout.uses(&image.id))
-            && uses.len() > 0
-        {
-            image.hits = uses.len();
-            image.last_used_ns = Some(pack::modified_ns(&uses));
-        }
+/// How many runs began from an image, and when the last of them did; none if there was none.
+fn use_of(layout: &Layout, id: &ImageId) -> Option<(u64, i64)> {
+    let uses = fs::symlink_metadata(layout.uses(id)).ok().filter(|uses| uses.len() > 0)?;
+    Some((uses.len(), pack::modified_ns(&uses)))
+}
+
+fn add_use(image: &mut Image, used: Option<(u64, i64)>) {
+    if let Some((hits, last_used_ns)) = used {
+        image.hits = hits;
+        image.last_used_ns = Some(last_used_ns);
     }
 }
