@@ -112,7 +112,12 @@ fn judge(kind: &str, output: &Output) {
         "rm" => output.code() == 0 || text.contains("there is no image"),
         // Another build may have taken the name, or the recipe, meanwhile.
         "build" => {
-            let refusals = ["is taken by the image", "is there already", "there is no image"];
+            let refusals = [
+                "is taken by the image",
+                "is there already",
+                "there is no image",
+                "in this very moment",
+            ];
             output.code() == 0 || refusals.iter().any(|refusal| text.contains(refusal))
         }
         _ => output.code() == 0,

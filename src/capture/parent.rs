@@ -65,6 +65,13 @@ impl Parent {
             Error::failed(format!("the image {name:?} cannot grow: {what}")).hint(rebuild(&name))
         };
         let store = RunStore::open(dir)?.ok_or_else(|| unusable("the store is gone"))?;
+        let now = store.by_key(&image.record.key)?;
+        if now.is_none_or(|now| now.id != image.id) {
+            let gone = "it was removed, or built again, in this very moment";
+            return Err(
+                Error::failed(format!("the image {name:?} cannot grow: {gone}")).hint("try again")
+            );
+        }
         let damaged = |error: Error| unusable("it is damaged").because(error);
         let manifest = store.load_manifest::<Manifest>(&image.id).map_err(damaged)?;
         let images = store.image_dir(&image.id);

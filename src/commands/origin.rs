@@ -14,7 +14,7 @@ use crate::key::host::Host;
 use crate::key::python_env::PythonEnv;
 use crate::key::recipe::Recipe;
 use crate::manifest::Manifest;
-use crate::store::{self, Image, ImageRecord};
+use crate::store::{self, Image, ImageRecord, RunStore};
 
 /// An image that is to grow.
 #[derive(Debug)]
@@ -26,9 +26,15 @@ pub(super) struct Origin {
 impl Origin {
     /// The image that a person means.
     pub fn find(wanted: &str) -> Result<Self> {
+        // A store of an older format is brought up to date by this.
         let store = existing_store()?;
+        // As a run: so that nothing that is found goes before it is read.
+        let reader = match &store {
+            Some(store) => RunStore::open(store.dir())?,
+            None => None,
+        };
         let image = find(store.as_ref(), wanted)?;
-        let manifest = store.map(|store| store.load_manifest::<Manifest>(&image.id)).transpose();
+        let manifest = reader.map(|store| store.load_manifest::<Manifest>(&image.id)).transpose();
         match manifest {
             Ok(manifest) => {
                 let manifest = manifest.expect("it was found in a store");

@@ -256,6 +256,13 @@ pub(super) fn outlast_runs(layout: &Layout, patience: Duration) -> Result<bool> 
     Ok(outlasted)
 }
 
+/// Whether there are holders of older runs locks, or a removal was cut off that waited for
+/// them.
+pub(super) fn has_old_runs(layout: &Layout) -> bool {
+    let entries = fs::read_dir(layout.temporary()).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| is_old_runs(&entry.file_name().to_string_lossy()))
+}
+
 /// How the names begin, in `tmp`, of runs locks whose holders have not been outlasted.
 const OLD_RUNS: &str = "runs-";
 

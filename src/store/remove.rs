@@ -74,8 +74,9 @@ impl Store {
         let orphans = Orphans::of(self)?;
         let mut freed = Freed::default();
         clear_temporary(layout);
-        if !orphans.is_empty() {
-            freed.postponed = !lock::outlast_runs(layout, PATIENCE)?;
+        if !orphans.is_empty() || lock::has_old_runs(layout) {
+            let outlasted = lock::outlast_runs(layout, PATIENCE)?;
+            freed.postponed = !outlasted && !orphans.is_empty();
         }
         if !freed.postponed {
             for id in &orphans.images {
