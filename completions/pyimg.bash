@@ -28,6 +28,9 @@ _pyimg() {
             pyimg,doctor)
                 cmd="pyimg__subcmd__doctor"
                 ;;
+            pyimg,gc)
+                cmd="pyimg__subcmd__gc"
+                ;;
             pyimg,help)
                 cmd="pyimg__subcmd__help"
                 ;;
@@ -37,11 +40,20 @@ _pyimg() {
             pyimg,man)
                 cmd="pyimg__subcmd__man"
                 ;;
+            pyimg,pin)
+                cmd="pyimg__subcmd__pin"
+                ;;
             pyimg,rm)
                 cmd="pyimg__subcmd__rm"
                 ;;
             pyimg,show)
                 cmd="pyimg__subcmd__show"
+                ;;
+            pyimg,unpin)
+                cmd="pyimg__subcmd__unpin"
+                ;;
+            pyimg,verify)
+                cmd="pyimg__subcmd__verify"
                 ;;
             pyimg__subcmd__help,build)
                 cmd="pyimg__subcmd__help__subcmd__build"
@@ -55,6 +67,9 @@ _pyimg() {
             pyimg__subcmd__help,doctor)
                 cmd="pyimg__subcmd__help__subcmd__doctor"
                 ;;
+            pyimg__subcmd__help,gc)
+                cmd="pyimg__subcmd__help__subcmd__gc"
+                ;;
             pyimg__subcmd__help,help)
                 cmd="pyimg__subcmd__help__subcmd__help"
                 ;;
@@ -64,11 +79,20 @@ _pyimg() {
             pyimg__subcmd__help,man)
                 cmd="pyimg__subcmd__help__subcmd__man"
                 ;;
+            pyimg__subcmd__help,pin)
+                cmd="pyimg__subcmd__help__subcmd__pin"
+                ;;
             pyimg__subcmd__help,rm)
                 cmd="pyimg__subcmd__help__subcmd__rm"
                 ;;
             pyimg__subcmd__help,show)
                 cmd="pyimg__subcmd__help__subcmd__show"
+                ;;
+            pyimg__subcmd__help,unpin)
+                cmd="pyimg__subcmd__help__subcmd__unpin"
+                ;;
+            pyimg__subcmd__help,verify)
+                cmd="pyimg__subcmd__help__subcmd__verify"
                 ;;
             *)
                 ;;
@@ -77,7 +101,7 @@ _pyimg() {
 
     case "${cmd}" in
         pyimg)
-            opts="-q -h -V --quiet --color --help --version build ls show rm dir doctor completions man help"
+            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -95,13 +119,17 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__build)
-            opts="-m -q -h --name --python --script --force --json --quiet --color --help"
+            opts="-m -q -h --name --from --python --script --store --force --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -126,6 +154,10 @@ _pyimg() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -W "raw zstd" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -193,8 +225,38 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__gc)
+            opts="-n -q -h --dry-run --max-size --unused-for --cold-after --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cold-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__help)
-            opts="build ls show rm dir doctor completions man help"
+            opts="build ls show rm pin unpin gc verify dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -263,6 +325,20 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__help__subcmd__gc)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -305,6 +381,20 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__help__subcmd__pin)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__help__subcmd__rm)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -320,6 +410,34 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__help__subcmd__unpin)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -369,6 +487,24 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__pin)
+            opts="-q -h --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__rm)
             opts="-q -h --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -389,6 +525,42 @@ _pyimg() {
             ;;
         pyimg__subcmd__show)
             opts="-q -h --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__unpin)
+            opts="-q -h --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__verify)
+            opts="-q -h --read-data --repair --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -167,14 +167,14 @@ pub enum Command {
     Show(Show),
     /// Remove images
     Rm(Rm),
-    /// Check the store, and mend what can be mended
-    Verify(Verify),
-    /// Keep images, whatever the limits
+    /// Keep images whatever the limits
     Pin(Pin),
-    /// No longer keep images whatever the limits
+    /// Let images go like all others again
     Unpin(Pin),
     /// Remove images that are of no use, and make the store small
     Gc(Gc),
+    /// Check the store, and mend what can be mended
+    Verify(Verify),
     /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
     /// Check what building and using images needs, and say what mends it

@@ -434,7 +434,8 @@ fn an_index_that_is_none() {
     );
     assert!(
         said.contains(&format!(
-            "hint: it is only a cache: remove it with `rm -r {}`",
+            "hint: `pyimg verify --repair` saves what is whole; or remove all of it, which is only a \
+             cache, with `rm -r {}`",
             copy.display()
         )),
         "{said}"

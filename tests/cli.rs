@@ -173,7 +173,19 @@ fn help() {
     let world = World::new();
     assert_said!("help", world.run(&["--help"]));
     assert_said!("help-short", world.run(&["-h"]));
-    for command in ["build", "ls", "show", "rm", "dir", "doctor", "completions"] {
+    for command in [
+        "build",
+        "ls",
+        "show",
+        "rm",
+        "pin",
+        "unpin",
+        "gc",
+        "verify",
+        "dir",
+        "doctor",
+        "completions",
+    ] {
         let said = world.run(&[command, "--help"]);
         assert_eq!(said.status, Some(0));
         insta::with_settings!({ omit_expression => true }, {
@@ -420,9 +432,13 @@ fn man_pages() {
         "pyimg-completions.1",
         "pyimg-dir.1",
         "pyimg-doctor.1",
+        "pyimg-gc.1",
         "pyimg-ls.1",
+        "pyimg-pin.1",
         "pyimg-rm.1",
         "pyimg-show.1",
+        "pyimg-unpin.1",
+        "pyimg-verify.1",
         "pyimg.1",
         "pyrun.1",
     ];

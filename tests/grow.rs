@@ -351,7 +351,6 @@ fn a_build_that_is_ended_leaves_nothing() {
         }
         nothing_is_left(&lab, packs);
     }
-    ground().remove_leftovers();
 }
 
 #[test]

@@ -6,6 +6,8 @@
 mod auto;
 mod stale;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 pub(super) use auto::after_build;
@@ -146,7 +148,7 @@ fn foreseen(plan: &Plan) -> Cleaned {
     Cleaned {
         removed: (0..plan.removals.len()).collect(),
         repacked: (0..plan.repacks.len()).collect(),
-        frozen: plan.freezes.len() as u64,
+        frozen: (0..plan.freezes.len()).collect(),
         bytes: plan.bytes_before.saturating_sub(plan.bytes_after),
         ..Cleaned::default()
     }
@@ -175,7 +177,6 @@ fn answer(args: &cli::Gc, limits: &Limits, plan: &Plan, cleaned: &Cleaned) -> An
             bytes: repack.bytes(),
         }
     };
-    let colder = if cleaned.frozen > 0 { &plan.colder[..] } else { &[] };
     Answer {
         dry_run: args.dry_run,
         limits: LimitsView {
@@ -190,7 +191,7 @@ fn answer(args: &cli::Gc, limits: &Limits, plan: &Plan, cleaned: &Cleaned) -> An
             .map(|left| Leftover { path: left.path.clone(), bytes: left.bytes })
             .collect(),
         repacked: cleaned.repacked.iter().map(repacked).collect(),
-        compressed: colder.iter().map(|image| image.record.name.clone()).collect(),
+        compressed: colder(plan, cleaned).into_iter().map(str::to_owned).collect(),
         bytes_before: plan.bytes_before,
         freed_bytes: cleaned.bytes,
         postponed: cleaned.postponed,
@@ -244,9 +245,8 @@ fn say(plan: &Plan, cleaned: &Cleaned, printer: &Printer) {
         let packs = human::count(cleaned.repacked.len() as u64, "pack");
         printer.note(&format!("wrote {packs} anew without the pages that no image uses"));
     }
-    if cleaned.frozen > 0 {
-        let names: Vec<_> = plan.colder.iter().map(|image| image.record.name.as_str()).collect();
-        printer.note(&format!("compressed {}", names.join(", ")));
+    if !cleaned.frozen.is_empty() {
+        printer.note(&format!("compressed {}", colder(plan, cleaned).join(", ")));
     }
     let left = plan.repacks.len() - cleaned.repacked.len();
     if left > 0 {
@@ -261,6 +261,13 @@ fn say(plan: &Plan, cleaned: &Cleaned, printer: &Printer) {
     if cleaned.postponed {
         printer.note("some space is freed by the next removal: a program is just starting");
     }
+}
+
+/// Names of the images that became cold.
+fn colder<'p>(plan: &'p Plan, cleaned: &Cleaned) -> Vec<&'p str> {
+    let images: BTreeSet<usize> =
+        cleaned.frozen.iter().flat_map(|at| plan.freezes[*at].images.iter().copied()).collect();
+    images.into_iter().map(|at| plan.colder[at].record.name.as_str()).collect()
 }
 
 /// Names of removed images, a few of them.

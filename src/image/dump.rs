@@ -166,7 +166,7 @@ impl Dump {
             return Err(Malformed::new(format!("process {pid} is not among its threads")));
         }
         let mm: Image<Mm> = part(&mut files, &format!("mm-{pid}.img"), Image::parse)?;
-        mm.single()?;
+        check_regions(mm.single()?)?;
         let pagemap = part(&mut files, &format!("pagemap-{pid}.img"), Pagemap::parse)?;
         let pages_name = format!("pages-{}.img", pagemap.pages_id());
         let pages = files
@@ -252,6 +252,22 @@ impl Dump {
         files.insert("files.img".into(), self.files.to_bytes());
         files
     }
+}
+
+/// Refuses regions that no process has, so that whoever goes through them need not wonder:
+/// they are whole pages, in order, and do not overlap.
+fn check_regions(mm: &Mm) -> Result<(), Malformed> {
+    let mut lowest = 0;
+    for vma in &mm.vmas {
+        let (start, end) = (vma.start(), vma.end());
+        let whole = start % PAGE_SIZE == 0 && end % PAGE_SIZE == 0;
+        let fits = start < end && vma.pgoff().checked_add(end - start).is_some();
+        if !whole || !fits || start < lowest {
+            return Err(Malformed::new(format!("a bad region at {start:#x}")));
+        }
+        lowest = end;
+    }
+    Ok(())
 }
 
 fn part<T>(

@@ -112,7 +112,12 @@ pub fn rewrite<S: PageSink>(
     sink: &mut S,
 ) -> Result<Summary, S::Error> {
     let runs = dump.pagemap.runs()?;
-    let first_pack = dump.files.entries.iter().map(File::id).max().unwrap_or(0) + 1;
+    let last_file = dump.files.entries.iter().map(File::id).max().unwrap_or(0);
+    // Room for packs is room for files, of which a process has fewer.
+    if last_file > u32::MAX / 2 {
+        return Err(Malformed::new(format!("a file with the number {last_file}")).into());
+    }
+    let first_pack = last_file + 1;
     let mut rewriter = Rewriter {
         dump,
         sink,

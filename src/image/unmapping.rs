@@ -84,7 +84,7 @@ pub fn unmap<E: From<Malformed>>(
         memory.add_region(region);
     }
     dump.files.entries.retain(|file| !packs.contains_key(&file.id().into()));
-    dump.pagemap.set_runs(memory.runs.into_iter());
+    dump.pagemap.set_runs(memory.runs);
     dump.pages = memory.pages;
     dump.memory_mut().vmas = memory.vmas;
     Ok(mapped)

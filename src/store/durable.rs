@@ -60,6 +60,16 @@ pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).doing("sync", dir)
 }
 
+/// Makes the name of a file or directory durable in the one above it, which may be somebody
+/// else's: one that may not be read cannot be synced either.
+pub(super) fn sync_name(path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    match File::open(parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened.and_then(|parent| parent.sync_all()).doing("sync", parent),
+    }
+}
+
 /// Makes a file durable, but not its name.
 pub(super) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).doing("sync", path)

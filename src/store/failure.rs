@@ -80,7 +80,8 @@ pub(super) fn write_failed(path: &Path, needed: u64, error: io::Error) -> Error 
 /// The index, or what it stands for, is not what this program wrote.
 pub(super) fn damaged(root: &Path, what: impl std::fmt::Display) -> Error {
     Error::environment(format!("the store {} is damaged: {what}", root.display())).hint(format!(
-        "it is only a cache: remove it with `rm -r {}` and build the images again",
+        "`pyimg verify --repair` saves what is whole; or remove all of it, which is only a cache, \
+         with `rm -r {}`",
         root.display()
     ))
 }

@@ -18,8 +18,9 @@ use super::repack::InUse;
 use super::{Reader, Store, fault, index, lock};
 use crate::error::{Error, Result};
 
-/// So many images are taken out at once: few enough that builds are not kept waiting.
-const AT_ONCE: usize = 200;
+/// So many images are taken out at once: few enough that builds are not kept waiting, and
+/// that the journal stays small (see [`index::shrink`]).
+const AT_ONCE: usize = 100;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub struct Cleaned {
     pub removed: Vec<usize>,
     /// The packs that were written anew, likewise.
     pub repacked: Vec<usize>,
-    /// How many packs became cold.
-    pub frozen: u64,
+    /// The packs that became cold, likewise.
+    pub frozen: Vec<usize>,
     /// Bytes of disk space that were freed.
     pub bytes: u64,
     /// Whether files were left to the next removal, because a run that is just beginning
@@ -143,12 +144,14 @@ impl Store {
             }
             progress(Step::Repacking, repack.bytes());
         }
-        for freeze in &plan.freezes {
+        for (at, freeze) in plan.freezes.iter().enumerate() {
             progress(Step::Freezing, 0);
-            let frozen = self.freeze(&[freeze.pack], &mut |_| {})?;
-            cleaned.frozen += frozen.packs;
-            cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
-            progress(Step::Freezing, freeze.bytes);
+            let mut report = |bytes| progress(Step::Freezing, bytes);
+            let frozen = self.freeze(&[freeze.pack], &mut report)?;
+            if frozen.packs > 0 {
+                cleaned.frozen.push(at);
+                cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
+            }
         }
         Ok(())
     }

@@ -281,8 +281,9 @@ fn image(row: &Row) -> rusqlite::Result<Image> {
     Ok(Image {
         id: ImageId::new(row.get(0)?),
         created_ns: row.get(1)?,
-        page_bytes: row.get::<_, u64>(2)? * PAGE as u64,
-        new_bytes: row.get::<_, u64>(3)? * PAGE as u64,
+        // An index may be damaged and say anything.
+        page_bytes: row.get::<_, u64>(2)?.saturating_mul(PAGE as u64),
+        new_bytes: row.get::<_, u64>(3)?.saturating_mul(PAGE as u64),
         file_bytes: row.get(4)?,
         pinned: row.get(5)?,
         tier: Tier::Raw,

@@ -95,11 +95,15 @@ impl Store {
     }
 }
 
+/// Makes the store's directory, and those above it that are missing, durably: what is
+/// stored is no more durable than the path that leads to it.
 fn create_dir(dir: &Path) -> Result<()> {
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).doing("create", parent)?;
     }
-    access::private_dir(dir)
+    access::private_dir(dir)?;
+    missing.into_iter().try_for_each(durable::sync_name)
 }
 
 /// Makes what is missing of a store, or migrates it, alone.
@@ -110,6 +114,8 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     }
     let _lock = lock::alter(layout, lock::PATIENCE)?;
     access::make_private(dir).doing("change the mode of", dir)?;
+    // Whoever made the directory may have been killed before this.
+    durable::sync_name(dir)?;
     for inner in [layout.packs(), layout.images(), layout.temporary()] {
         access::private_dir(&inner)?;
     }
@@ -119,6 +125,8 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     if !layout.runs_lock().exists() {
         lock::renew_runs(layout)?;
     }
+    // Where there is an index, everything else is there, after a power cut too.
+    durable::sync_dir(dir)?;
     let (mut index, state) = index::open(layout)?;
     if state == State::Empty {
         let mut images = fs::read_dir(layout.images()).doing("read", &layout.images())?;
@@ -128,7 +136,6 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
         access::make_private_file(&layout.index()).doing("change the mode of", &layout.index())?;
     }
     index::migrate(&mut index, dir, state)?;
-    durable::sync_dir(dir)?;
     Ok(index)
 }
 

@@ -21,7 +21,7 @@ use super::ids::{ImageId, PackId};
 use super::pack::{self, PackFile, PackInfo, PackWriter, offset_of};
 use super::pages::{self, PAGE};
 use super::slots::Slots;
-use super::{Reader, Store, access, durable, fault, lock, manifest, remove};
+use super::{Reader, Store, access, durable, fault, lock, manifest, remove, tier};
 use crate::error::Result;
 
 /// How long builds are waited for before a pack is left for the next time.
@@ -97,6 +97,9 @@ impl Store {
     fn now_used(&self, id: &PackId) -> Result<Option<(PackInfo, Slots)>> {
         let rows = self.rows();
         let Some(info) = rows.pack(id)? else { return Ok(None) };
+        if tier::is_cold(&self.layout, id)? {
+            return Ok(None);
+        }
         if !PackFile::open(&self.layout.pack(id)).is_ok_and(|pack| pack.is(&info)) {
             return Ok(None);
         }

@@ -12,7 +12,7 @@
 mod quarantine;
 mod rebuild;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -143,6 +143,7 @@ impl Mender<'_> {
         let (root, path) = (self.layout.root(), self.layout.changes_lock());
         if let Found::Good(_, Some(_)) = self.rules.look(root, Type::Directory) {
             access::make_private(root).doing("change the mode of", root)?;
+            durable::sync_file(root)?;
             self.did(Done::ModeSet, root, "0700");
         }
         for dir in [self.layout.temporary(), self.layout.quarantine()] {
@@ -156,6 +157,7 @@ impl Mender<'_> {
             }
             if dir == self.layout.temporary() && !dir.exists() {
                 access::private_dir(&dir)?;
+                durable::sync_name(&dir)?;
                 self.did(Done::Made, &dir, "");
             }
         }
@@ -237,38 +239,68 @@ impl Mender<'_> {
         if changed {
             return Ok(true);
         }
-        changed |= self.times(findings);
-        let bad = Condemned::of(listing, findings);
+        // An index that contradicts the manifests is no judge of packs: first it is made right.
+        let wrong_index = findings.iter().any(|finding| finding.remedy == Remedy::Rebuild);
+        let judge = !(wrong_index && listing.from_index);
+        if judge {
+            changed |= self.times(findings);
+        }
+        let bad = Condemned::of(self.layout, listing, findings, judge);
         changed |= self.condemn(&bad, listing, findings);
-        let rebuild = findings.iter().find(|finding| finding.remedy == Remedy::Rebuild);
-        if let Some(reason) = rebuild {
-            let (layout, rules) = (self.layout, &self.rules);
+        changed |= self.index(&bad, listing, findings)?;
+        Ok(changed)
+    }
+
+    /// Has the index list what is there and works; what is not any more is lost.
+    fn index(
+        &mut self,
+        bad: &Condemned<'_>,
+        listing: &Listing,
+        findings: &[Finding],
+    ) -> Result<bool> {
+        let (layout, rules) = (self.layout, &self.rules);
+        // An image without a directory may be there under another id than the index says.
+        let missing = |finding: &&Finding| finding.kind == FindingKind::ImageMissing;
+        let missing: HashSet<_> = findings.iter().filter(missing).map(|f| f.subject).collect();
+        let keys = bad.images.values().filter(|image| missing.contains(&Subject::Image(image.id)));
+        let found_again = rebuild::unlisted(
+            layout,
+            rules,
+            listing,
+            &keys.map(|image| image.record.key).collect(),
+        );
+        let wrong = |finding: &&Finding| match finding.remedy {
+            Remedy::Rebuild => true,
+            Remedy::Drop => !found_again.is_empty() && missing.contains(&finding.subject),
+            _ => false,
+        };
+        let mut kept = Vec::new();
+        if let Some(reason) = findings.iter().find(wrong) {
             let salvaged = index::salvage(layout);
             let condemned = |id: &ImageId| bad.directories.contains_key(id);
-            let kept = rebuild::kept(layout, rules, listing, condemned, &salvaged);
+            kept = rebuild::kept(layout, rules, listing, &found_again, condemned, &salvaged);
             rebuild::rebuild(layout, rules, &kept, &said(reason))?;
             self.repaired.pins_lost |= !salvaged.complete;
             let said = format!("with {} images, from their manifests", kept.len());
             self.did(Done::IndexRebuilt, &layout.index(), said);
             // Those whose manifest is damaged only the old index can name.
             let named = salvaged.images.into_iter().filter(|old| {
-                !bad.images.contains_key(&old.id)
-                    && !kept.iter().any(|image| image.id == old.id)
-                    && bad.directories.contains_key(&old.id)
+                bad.directories.contains_key(&old.id) && !bad.images.contains_key(&old.id)
             });
             let lost = named.map(|old| Lost { name: old.name, recipe: old.recipe });
             self.repaired.lost.extend(lost);
-            changed = true;
-        } else if !bad.images.is_empty() {
-            self.unlist(&bad)?;
-            changed = true;
+        } else if bad.images.is_empty() {
+            return Ok(false);
+        } else {
+            self.unlist(bad)?;
         }
-        let lost = bad.images.values().map(|image| Lost {
+        let kept: HashSet<_> = kept.iter().map(|image| image.record.key).collect();
+        let lost = bad.images.values().filter(|image| !kept.contains(&image.record.key));
+        self.repaired.lost.extend(lost.map(|image| Lost {
             name: image.record.name.clone(),
             recipe: image.record.recipe.clone(),
-        });
-        self.repaired.lost.extend(lost);
-        Ok(changed)
+        }));
+        Ok(true)
     }
 
     fn modes_and_makings(&mut self, findings: &[Finding]) -> bool {
@@ -276,7 +308,9 @@ impl Mender<'_> {
         for finding in findings {
             let Remedy::SetMode(mode) = finding.remedy else { continue };
             let set = access::set_mode(&finding.path, mode);
-            let set = set.doing("change the mode of", &finding.path);
+            let set = set
+                .doing("change the mode of", &finding.path)
+                .and_then(|()| durable::sync_file(&finding.path));
             changed |= self.tried(Done::ModeSet, &finding.path, &format!("{mode:04o}"), set);
             fault::point("repair-mode-set");
         }
@@ -293,6 +327,7 @@ impl Mender<'_> {
                 FindingKind::SecretDamaged => open::make_secret(layout),
                 _ => access::private_file(path).map(drop),
             };
+            let make = make.and_then(|()| durable::sync_name(path));
             changed |= self.tried(Done::Made, path, "", make);
             fault::point("repair-made");
         }
@@ -328,12 +363,14 @@ impl Mender<'_> {
             }
             changed |= self.set_aside(&dir, &reason);
         }
-        for id in &bad.packs {
-            let of_it = |finding: &&Finding| finding.subject == Subject::Pack(*id);
+        // A pack may lie there compressed and not: each file is its own.
+        let packs = findings.iter().filter(|finding| bad.files.contains(&finding.path));
+        let paths: BTreeSet<_> = packs.map(|finding| &finding.path).collect();
+        for path in paths {
+            let of_it = |finding: &&Finding| finding.path == **path;
             let reasons: Vec<_> = findings.iter().filter(of_it).map(said).collect();
-            let path = self.layout.pack(id);
-            if fs::symlink_metadata(&path).is_ok() {
-                changed |= self.set_aside(&path, &reasons.join("\n"));
+            if fs::symlink_metadata(path).is_ok() {
+                changed |= self.set_aside(path, &reasons.join("\n"));
             }
         }
         changed
@@ -374,22 +411,32 @@ struct Condemned<'a> {
     images: BTreeMap<ImageId, &'a Image>,
     /// Directories of images, with the reasons, listed or not.
     directories: BTreeMap<ImageId, Vec<String>>,
-    packs: HashSet<PackId>,
+    /// Files of packs.
+    files: BTreeSet<PathBuf>,
 }
 
 impl<'a> Condemned<'a> {
-    fn of(listing: &'a Listing, findings: &[Finding]) -> Self {
-        let mut packs = HashSet::new();
+    fn of(layout: &Layout, listing: &'a Listing, findings: &[Finding], with_packs: bool) -> Self {
+        let (mut packs, mut files) = (HashSet::new(), BTreeSet::new());
         let mut directories: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for finding in findings {
             let final_one = matches!(finding.remedy, Remedy::SetAside | Remedy::Drop);
             match finding.subject {
                 _ if !final_one || finding.kind == FindingKind::UnknownFile => {}
                 Subject::Store => {}
-                Subject::Pack(id) => drop(packs.insert(id)),
+                Subject::Pack(_) if !with_packs => {}
+                Subject::Pack(id) => {
+                    packs.insert(id);
+                    files.insert(finding.path.clone());
+                }
                 Subject::Image(id) => directories.entry(id).or_default().push(said(finding)),
             }
         }
+        // One of two files of a pack is enough.
+        packs.retain(|id: &PackId| {
+            let lies = |path: &PathBuf| !files.contains(path) && path.symlink_metadata().is_ok();
+            ![layout.pack(id), layout.cold_pack(id)].iter().any(lies)
+        });
         for image in &listing.images {
             for pack in listing.links.get(&image.id).into_iter().flat_map(|packs| packs.keys()) {
                 if packs.contains(pack) {
@@ -400,6 +447,6 @@ impl<'a> Condemned<'a> {
         }
         let condemned = |image: &&Image| directories.contains_key(&image.id);
         let images = listing.images.iter().filter(condemned).map(|image| (image.id, image));
-        Self { images: images.collect(), directories, packs }
+        Self { images: images.collect(), directories, files }
     }
 }

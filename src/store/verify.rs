@@ -132,8 +132,14 @@ pub(super) fn list(layout: &Layout, survey: &mut Survey<'_>) -> Result<Option<(L
             survey.add(mode, Subject::Store, &[]);
             match index::examine(layout)? {
                 Examined::Sound(connection) => {
-                    let listing = Listing::of_index(&connection, layout.root())?;
-                    return Ok(Some((listing, true)));
+                    match Listing::of_index(&connection, layout.root()) {
+                        Ok(listing) => return Ok(Some((listing, true))),
+                        // A negative size, say, which SQLite does not mind.
+                        Err(error) => {
+                            let (kind, remedy) = (FindingKind::IndexDamaged, Remedy::Rebuild);
+                            Problem::new(kind, path, remedy, error.to_string())
+                        }
+                    }
                 }
                 Examined::Empty if !listing::has_images(layout) => return Ok(None),
                 Examined::Empty => {

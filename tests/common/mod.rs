@@ -10,6 +10,7 @@
 //! and `PYIMG_TEST_BINARIES` names a directory of other binaries to test.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod dice;
 pub mod sides;
 
 use std::collections::BTreeSet;
@@ -290,6 +291,37 @@ impl Lab {
         let built = lab.build(arguments);
         assert!(built.status.success(), "{}: cannot build: {}", python.label, built.stderr_text());
         lab
+    }
+
+    /// A lab with a store of its own that is as this one's is now.
+    pub fn copy(&self) -> Self {
+        let store = ground().no_file("store");
+        let copied = Command::new("cp").arg("-a").args([&self.store, &store]).status().unwrap();
+        assert!(copied.success());
+        Self { python: self.python.clone(), store, turn: Mutex::new(()) }
+    }
+
+    /// The names of all images.
+    pub fn names(&self) -> Vec<String> {
+        let listed = run(pyimg(&self.store).args(["ls", "--json"])).success();
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let images = listed["images"].as_array().unwrap().iter();
+        images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What is wrong with the store, if anything: it verifies, and every image that is
+    /// listed can be used and works.
+    pub fn obstacle(&self) -> Option<String> {
+        let verified = run(pyimg(&self.store).args(["verify", "--read-data"]));
+        if verified.code() != 0 {
+            return Some(format!("{}{}", verified.stdout_text(), verified.stderr_text()));
+        }
+        let program = "import json; print(json.dumps([6 * 7]))";
+        self.names().into_iter().find_map(|name| {
+            let output = run(self.pyrun().args(["--image", &name, "-c", program]));
+            let right = output.stdout == b"[42]\n" && output.stderr == b"" && output.code() == 0;
+            (!right).then(|| format!("{name}: {output:?}"))
+        })
     }
 
     /// `pyimg build` for this interpreter; the image is called [`IMAGE`] if nothing else is

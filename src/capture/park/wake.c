@@ -64,12 +64,14 @@ static void append_number(PyObject *list, long number)
     python_drop(item);
 }
 
-static PyObject *new_streams(void)
+/* To grow, all are made anew: the grown image is to be the same whatever its
+ * builder's streams are. */
+static PyObject *new_streams(const struct request *request)
 {
     PyObject *list = py.PyList_New(0);
 
     for (int standard = 0; standard <= 2; standard++)
-        if (duties_stream_is_new(standard))
+        if (request->head.kind == KIND_GROW || duties_stream_is_new(standard))
             append_number(list, standard);
     return list;
 }
@@ -121,7 +123,7 @@ static bool connect_python(const struct request *request)
 {
     uint64_t ignored = request->head.ignored & ~origin.ignored;
     uint64_t unignored = origin.ignored & ~request->head.ignored;
-    PyObject *streams = new_streams();
+    PyObject *streams = new_streams(request);
     bool interrupted = false;
 
     fill_environ();

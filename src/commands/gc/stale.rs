@@ -67,3 +67,101 @@ impl<'a> Seen<'a> {
         change.map(|change| change.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::evidence::Evidence;
+    use crate::store::{Digest, ImageKey, Store};
+
+    const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
+
+    /// A store in which images differ in what their records say.
+    struct World {
+        directory: tempfile::TempDir,
+        store: Store,
+        record: ImageRecord,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(&directory.path().join("store")).unwrap();
+            let executable = directory.path().canonicalize().unwrap().join("python");
+            fs::write(&executable, "a Python").unwrap();
+            let executable = executable.display().to_string();
+            let Host { kernel, libc, processor } = Host::read();
+            let record = ImageRecord {
+                key: ImageKey::new([0; 32]),
+                name: String::new(),
+                python: "3.11.7".into(),
+                real_executable: executable.clone(),
+                executable,
+                interpreter: Digest::new([1; 32]),
+                kernel,
+                glibc: libc,
+                cpu: processor,
+                flags: String::new(),
+                python_env: String::new(),
+                recipe: String::new(),
+                modules: Vec::new(),
+                import_ns: 0,
+            };
+            Self { directory, store, record }
+        }
+
+        fn add(&self, name: &str, evidence: &[u8], change: impl FnOnce(&mut ImageRecord)) {
+            let key = ImageKey::from(blake3::hash(name.as_bytes()));
+            let mut record = ImageRecord { key, name: name.into(), ..self.record.clone() };
+            change(&mut record);
+            let mut sealed = self.store.begin(0).unwrap().seal().unwrap();
+            sealed.add_file(EVIDENCE, evidence).unwrap();
+            sealed.commit(record, &"", &[]).unwrap();
+        }
+
+        /// What is stale so many days from now.
+        fn stale(&self, days: i64) -> Vec<Option<String>> {
+            let survey = self.store.survey().unwrap();
+            let now_ns = crate::commands::view::now_ns() + days * DAY_NS;
+            let limits = Limits { now_ns, max_bytes: None, unused_for: None, cold_after: None };
+            find(&self.store, &survey, &limits)
+        }
+    }
+
+    #[test]
+    fn images_of_another_machine_have_a_week() {
+        let world = World::new();
+        let module = world.directory.path().join("module.py");
+        fs::write(&module, "x = 1\n").unwrap();
+        let evidence = Evidence::record([module.clone()], []).unwrap().to_json();
+        world.add("here", &evidence, |_| {});
+        world.add("kernel", &evidence, |record| record.kernel = "another".into());
+        world.add("cpu", &evidence, |record| record.cpu = "another".into());
+        assert_eq!(world.stale(6), [None, None, None]);
+        let foreign = |what: &str| Some(format!("it was built with another {what}"));
+        assert_eq!(world.stale(8), [None, foreign("kernel"), foreign("processor")]);
+        fs::write(&module, "x = 22\n").unwrap();
+        // That says nothing about the other machine's.
+        assert_eq!(world.stale(0), [Some(format!("{} has changed", module.display())), None, None]);
+    }
+
+    #[test]
+    fn an_interpreter_that_is_gone_makes_stale_and_damage_does_not() {
+        let world = World::new();
+        let evidence = Evidence::default().to_json();
+        world.add("good", &evidence, |_| {});
+        world.add("damaged", &evidence[1..], |_| {});
+        world.add("gone", &evidence, |record| record.executable = "/nonexistent/python".into());
+        world.add("other", &evidence, |record| record.real_executable = "/bin/sh".into());
+        let executable = &world.record.executable;
+        assert_eq!(
+            world.stale(0),
+            [
+                None,
+                None,
+                Some("/nonexistent/python is missing".into()),
+                Some(format!("{executable} has changed")),
+            ]
+        );
+    }
+}

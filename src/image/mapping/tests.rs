@@ -256,3 +256,53 @@ fn packs_get_their_names_at_the_run() {
     let error = name_packs(files, &[]).unwrap_err();
     assert_eq!(error.what, "the file table names an unknown pack 0");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 2000,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Whatever bytes of whatever image of a dump are changed or missing: all that is done to
+    /// a dump either works or says why not, and allocates no more than the dump is long.
+    #[test]
+    fn a_damaged_dump_is_refused_or_rewritten(
+        changes in proptest::collection::vec((0_usize..8, 0_usize..4096, 0_u8..=255, 0_u8..8), 1..6),
+    ) {
+        let case = Case::new(
+            &[region(16, 24, ANON, 0), region(24, 28, FILE, 2), region(40, 60, ANON, 0)],
+            &[17, 18, 21, 25, 41, 42, 59],
+        );
+        let mut files = images(&case.regions, &case.pages, &case.files);
+        for (file, at, byte, kind) in changes {
+            let name = files.keys().nth(file % files.len()).unwrap().clone();
+            let bytes = files.get_mut(&name).unwrap();
+            // Headers and lengths stand at the beginning.
+            let at = if kind < 6 { at % 64 } else { at };
+            match bytes.len() {
+                0 => continue,
+                length if kind == 0 => bytes.truncate(at % length),
+                length => bytes[at % length] = byte,
+            }
+        }
+        let Ok(mut dump) = Dump::read(files.clone()) else { return Ok(()) };
+        let _ = crate::image::checks::check(&dump, 7);
+        crate::image::portable::make_portable(&mut dump);
+        let job = crate::image::pids::Job { session: 1, group: 1 };
+        let fresh: Vec<u32> = (100..).take(dump.threads().len()).collect();
+        let renumbering = crate::image::pids::Renumbering::new(dump.threads(), &fresh, job);
+        let _ = renumbering.pstree(&files["pstree.img"]);
+        let _ = name_packs(&files["files.img"], &[]);
+        let mut read = |_: &str, _: u64, length: u64| Ok(vec![1; length.min(1 << 16) as usize]);
+        let mut surroundings = Surroundings {
+            read: &mut read,
+            interpreter: &|path| path == "/python",
+            zeroing_allocator: None,
+            settled: Vec::new(),
+        };
+        let mut sink = OnePack::default();
+        if rewrite(&mut dump, &mut surroundings, &mut sink).is_ok() {
+            let _ = Dump::read(dump.into_files());
+        }
+    }
+}

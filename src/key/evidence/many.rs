@@ -2,11 +2,11 @@
 //!
 //! Thousands of images depend on mostly the same files. What each says about a file is a
 //! piece of text, and the same text has the same answer: so the text is not even parsed if
-//! it was seen before, and every file is looked at once.
+//! it was seen before, and every file is looked at once, by each thread.
 
-use std::collections::HashMap;
 use std::io;
 
+use foldhash::{HashMap, HashMapExt as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,10 +15,16 @@ use super::{Changed, Difference, Directory, FileState, Site};
 /// So many answers are remembered at most, in case the images share nothing: some 100 MB.
 const MOST: usize = 500_000;
 
+/// So many bytes of whole evidences are remembered at most.
+const MOST_TEXT: usize = 16 << 20;
+
 /// Checks the evidence of one image after the other, and remembers what it has seen. It is
 /// for one moment: a file that changes meanwhile may not be noticed.
 #[derive(Debug, Default)]
 pub struct Many {
+    /// By all that an image says: some images were made of the same modules.
+    whole: HashMap<Box<[u8]>, Option<Changed>>,
+    whole_bytes: usize,
     /// By the text of a directory's path, then by the text about a file there.
     directories: HashMap<Box<str>, HashMap<Box<str>, Option<Difference>>>,
     /// By the text about a site directory.
@@ -48,6 +54,18 @@ impl Many {
     /// # Errors
     /// When the text is damaged. What was seen before is not looked at so closely.
     pub fn first_change(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
+        if let Some(known) = self.whole.get(evidence) {
+            return Ok(known.clone());
+        }
+        let change = self.look(evidence)?;
+        if self.whole_bytes + evidence.len() <= MOST_TEXT {
+            self.whole_bytes += evidence.len();
+            self.whole.insert(evidence.into(), change.clone());
+        }
+        Ok(change)
+    }
+
+    fn look(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
         let text = std::str::from_utf8(evidence).map_err(io::Error::other)?;
         let evidence: RawEvidence = serde_json::from_str(text)?;
         if self.count > MOST {
@@ -72,24 +90,21 @@ impl Many {
             self.directories.insert(path.into(), HashMap::new());
         }
         let Some(known) = self.directories.get_mut(path) else { return Ok(None) };
-        let unknown: Vec<&RawValue> =
-            raw.files.iter().copied().filter(|file| !known.contains_key(file.get())).collect();
-        if !unknown.is_empty() {
-            let path = serde_json::from_str::<Path>(path)?.0;
-            for text in unknown {
-                let file: FileState = serde_json::from_str(text.get())?;
-                let directory = Directory { path: path.clone(), files: vec![file] };
-                let change = directory.first_change().map(|changed| changed.what);
-                known.insert(text.get().into(), change);
-                self.count += 1;
-            }
-        }
         for text in &raw.files {
-            if let Some(Some(what)) = known.get(text.get()) {
-                let path = serde_json::from_str::<Path>(path)?.0;
-                let file: FileState = serde_json::from_str(text.get())?;
-                let directory = Directory { path, files: Vec::new() };
-                return Ok(Some(Changed { path: directory.path_of(&file), what: *what }));
+            let text = text.get();
+            let change = match known.get(text) {
+                Some(None) => continue,
+                Some(Some(what)) => Some(*what),
+                None => {
+                    let change = single(path, text)?.first_change().map(|changed| changed.what);
+                    known.insert(text.into(), change);
+                    self.count += 1;
+                    change
+                }
+            };
+            if let Some(what) = change {
+                let directory = single(path, text)?;
+                return Ok(Some(Changed { path: directory.path_of(&directory.files[0]), what }));
             }
         }
         Ok(None)
@@ -104,6 +119,12 @@ impl Many {
         self.count += 1;
         Ok(change)
     }
+}
+
+/// A directory of one file, from the texts about both.
+fn single(path: &str, file: &str) -> serde_json::Result<Directory> {
+    let file: FileState = serde_json::from_str(file)?;
+    Ok(Directory { path: serde_json::from_str::<Path>(path)?.0, files: vec![file] })
 }
 
 /// A path alone.

@@ -87,12 +87,14 @@ impl Repack {
 }
 
 /// A pack to become cold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {
     /// The pack.
     pub pack: PackId,
-    /// Bytes of disk space that it takes by then.
-    pub bytes: u64,
+    /// The size of its file in bytes.
+    pub size: u64,
+    /// The images that use it, by their place among [`Plan::colder`].
+    pub images: Vec<usize>,
 }
 
 /// What is going to be done.
@@ -128,7 +130,7 @@ impl Plan {
         self.removals.iter().map(|removal| removal.bytes).sum::<u64>()
             + self.leftovers.iter().map(|left| left.bytes).sum::<u64>()
             + self.repacks.iter().map(Repack::bytes).sum::<u64>()
-            + self.freezes.iter().map(|freeze| freeze.bytes).sum::<u64>()
+            + self.freezes.iter().map(|freeze| freeze.size).sum::<u64>()
     }
 
     /// Makes a plan. `stale` says of each image of the survey why no run can use it;
@@ -339,11 +341,13 @@ impl<'s> Rest<'s> {
         images.dedup();
         let freeze = |at: usize| {
             let pack = &self.survey.packs[at];
-            Freeze { pack: pack.id, bytes: pack.bytes - self.gains[at] }
+            let number = |image: &usize| images.binary_search(image).unwrap_or_default();
+            let images = self.packs[at].images.iter().map(number).collect();
+            Freeze { pack: pack.id, size: pack.size, images }
         };
         (
             packs.into_iter().map(freeze).collect(),
-            images.into_iter().map(|at| self.survey.images[at].image.clone()).collect(),
+            images.iter().map(|at| self.survey.images[*at].image.clone()).collect(),
         )
     }
 

@@ -11,7 +11,7 @@ use crate::store::failure::Doing;
 use crate::store::ids::{ImageId, PackId};
 use crate::store::layout::Layout;
 use crate::store::remove::{Orphans, disk_bytes};
-use crate::store::{Image, PAGE, Reader, Tier, lock};
+use crate::store::{Image, PAGE, PackInfo, Reader, Tier, lock};
 
 /// How long others are waited for to see what is left over. While they work it cannot be
 /// told from what they are making.
@@ -87,7 +87,7 @@ impl Survey {
     pub fn of(store: &Reader) -> Result<Self> {
         let (layout, images, tiers) = (&store.layout, store.images()?, store.tiers()?);
         let packs = parallel::by_parts(&store.rows().packs()?, |part| {
-            let look = |info: &crate::store::PackInfo| PackUse {
+            let look = |info: &PackInfo| PackUse {
                 id: info.id,
                 pages: info.pages,
                 size: info.bytes,
@@ -118,7 +118,7 @@ impl Survey {
     }
 }
 
-/// The disk space that a pack takes, in whichever tiers it is.
+/// The disk space that a pack takes; after a tier change that was cut off it is in both.
 fn pack_bytes(layout: &Layout, id: &PackId) -> u64 {
     let files = [layout.pack(id), layout.cold_pack(id)];
     files.iter().map(|path| disk_bytes(path).unwrap_or(0)).sum()

@@ -9,23 +9,41 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::super::failure::Doing;
-use super::super::ids::ImageId;
+use super::super::ids::{ImageId, ImageKey};
 use super::super::images::Images;
 use super::super::index::{self, Salvaged};
 use super::super::layout::Layout;
 use super::super::record::Image;
 use super::super::verify::entries::Rules;
-use super::super::verify::listing::{Listing, read_manifest};
+use super::super::verify::listing::{Listing, image_ids, read_manifest};
 use super::super::{access, durable, fault};
 use super::quarantine;
 use crate::error::{Error, Result};
 
-/// The images that the new index is to have: those that are listed and not condemned, with
-/// their pins.
+/// Images that are not listed and have one of these keys.
+pub(super) fn unlisted(
+    layout: &Layout,
+    rules: &Rules,
+    listing: &Listing,
+    keys: &HashSet<ImageKey>,
+) -> HashSet<ImageId> {
+    if keys.is_empty() {
+        return HashSet::new();
+    }
+    let listed: HashSet<_> = listing.images.iter().map(|image| image.id).collect();
+    let others: HashSet<_> = image_ids(layout).filter(|id| !listed.contains(id)).collect();
+    let others = Listing::of_manifests(layout, rules, Some(&others)).0.images;
+    let wanted = others.into_iter().filter(|image| keys.contains(&image.record.key));
+    wanted.map(|image| image.id).collect()
+}
+
+/// The images that the new index is to have: those that are listed, and some others, but not
+/// the condemned ones; with their pins.
 pub(super) fn kept(
     layout: &Layout,
     rules: &Rules,
     listing: &Listing,
+    others: &HashSet<ImageId>,
     condemned: impl Fn(&ImageId) -> bool,
     salvaged: &Salvaged,
 ) -> Vec<Image> {
@@ -35,7 +53,8 @@ pub(super) fn kept(
     // which images there are.
     let images = match listing.from_index {
         true => {
-            let only: HashSet<ImageId> = listing.images.iter().map(|image| image.id).collect();
+            let listed = listing.images.iter().map(|image| image.id);
+            let only: HashSet<ImageId> = listed.chain(others.iter().copied()).collect();
             Listing::of_manifests(layout, rules, Some(&only)).0.images
         }
         false => listing.images.clone(),

@@ -222,7 +222,8 @@ fn a_damaged_index_says_so() {
     drop(store);
     let good = fs::read(&index).unwrap();
     let hint = format!(
-        "it is only a cache: remove it with `rm -r {}` and build the images again",
+        "`pyimg verify --repair` saves what is whole; or remove all of it, which is only a cache, \
+         with `rm -r {}`",
         path.display()
     );
     fs::write(&index, vec![0x55; 8192]).unwrap();

@@ -66,6 +66,8 @@ fn every_format_is_brought_to_the_current_one() {
 
         let store = Store::open(&root).unwrap();
         assert_clean(&store, &["first", "second"]);
+        let report = verify(&root, Depth::Data, &|_, _| ()).unwrap().unwrap();
+        assert_eq!(report.findings, []);
         let images = store.images().unwrap();
         assert_eq!(read_back(&store, &images[0].id), first_pages());
         assert_eq!(read_back(&store, &images[1].id), second_pages());

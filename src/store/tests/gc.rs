@@ -163,6 +163,40 @@ fn dropped_pages_come_back_with_who_stores_them_again() {
 }
 
 #[test]
+fn a_build_does_not_believe_in_dropped_pages() {
+    let (_dir, store) = store();
+    let whole = pages(1..=200);
+    let one = build(&store, record("one"), &whole).unwrap();
+    let two = build(&store, record("two"), &pages(21..=60)).unwrap();
+    store.remove(&[one.record.key]).unwrap();
+    assert_eq!(clean(&store, &FREE).repacked, [0]);
+    let again = build(&store, record("one"), &whole).unwrap();
+    assert_eq!(read_back(&store, &again.id), whole);
+    assert_eq!(read_back(&store, &two.id), pages(21..=60));
+}
+
+#[test]
+fn what_is_idle_becomes_cold() {
+    let (_dir, store) = store();
+    let one = build(&store, record("one"), &pages(1..=200)).unwrap();
+    let limits = Limits { cold_after: Some(Duration::ZERO), ..FREE };
+    store.set_pinned(&one.record.key, true).unwrap();
+    assert!(plan_now(&store, &limits).is_empty());
+    store.set_pinned(&one.record.key, false).unwrap();
+    let plan = plan_now(&store, &limits);
+    let cleaned = store.clean(&plan, &mut |_, _| {});
+    assert!(cleaned.problem.is_none(), "{:?}", cleaned.problem);
+    assert_eq!(cleaned.frozen, [0]);
+    let survey = store.survey().unwrap();
+    assert!(survey.packs[0].cold);
+    assert_eq!(plan.bytes_before - cleaned.bytes, survey.bytes());
+    assert!(plan_now(&store, &limits).is_empty());
+    // A cold pack is not written anew, and goes with its last image.
+    clean(&store, &NOTHING);
+    assert_eq!(files_in(&store.dir().join("packs")), [""; 0]);
+}
+
+#[test]
 fn a_mapping_of_the_old_file_lives_on() {
     let (_dir, store) = store();
     let one = build(&store, record("one"), &pages(1..=200)).unwrap();

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::verify::{DAMAGES, Lab, NAMES, flip, memory};
 use super::*;
+use crate::store::layout::USES;
 use crate::store::repair::Done;
 
 fn mend(lab: &Lab, depth: Depth) -> Repaired {
@@ -188,9 +189,9 @@ fn of_two_builds_the_newest_is_listed() {
     let dir = lab.file(2, "");
     let copy = |from: &Path, to: &Path| {
         fs::create_dir(to).unwrap();
-        files_in(from)
-            .iter()
-            .for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
+        files_in(from).iter().for_each(|name| {
+            assert!(fs::copy(from.join(name), to.join(name)).unwrap() > 0 || name == USES)
+        });
         fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     };
     copy(&dir, &old);
@@ -282,4 +283,93 @@ fn what_belongs_to_others_is_set_aside() {
     assert_eq!(lost(&repaired), ["three"]);
     assert_holds(&lab, &NAMES[..2]);
     assert!(quarantined(&lab).contains(&"secret".to_owned()));
+}
+
+/// What random changes of the index brought to light.
+#[test]
+fn an_index_with_impossible_values_loses_no_image() {
+    for change in [
+        "UPDATE images SET pages = -1 WHERE number = 2",
+        "UPDATE images SET pages = 4503599627370496 WHERE number = 2",
+        "UPDATE images SET id = zeroblob(32) WHERE number = 2",
+        "UPDATE packs SET bytes = -1 WHERE number = 2",
+        "UPDATE packs SET bytes = 5, pages = 1",
+        "UPDATE packs SET modified_ns = 0",
+        "UPDATE image_packs SET pages = 7",
+        "DELETE FROM image_packs",
+        "UPDATE images SET key = zeroblob(32), pinned = 1 WHERE number = 3",
+    ] {
+        let lab = Lab::new();
+        let index = rusqlite::Connection::open(lab.path.join("index.sqlite")).unwrap();
+        index.execute_batch(change).unwrap();
+        drop(index);
+        assert_ne!(lab.verify(Depth::Tables).findings, [], "{change}");
+        let repaired = mend(&lab, Depth::Tables);
+        assert_eq!(repaired.lost, [], "{change}");
+        assert_holds(&lab, &NAMES);
+    }
+}
+
+#[test]
+fn a_compressed_pack_is_checked_and_mended_too() {
+    let cold_lab = || {
+        let lab = Lab::new();
+        let (raw, modified) = (
+            fs::read(&lab.packs[2][0]).unwrap(),
+            fs::metadata(&lab.packs[2][0]).unwrap().modified().unwrap(),
+        );
+        let store = Store::open(&lab.path).unwrap();
+        let pack = store.load_manifest::<Content>(&lab.images[2].id).unwrap().packs[0].id;
+        store.freeze(&[pack], &mut |_| ()).unwrap();
+        drop(store);
+        assert!(!lab.packs[2][0].exists());
+        let cold = lab.packs[2][0].with_extension("pack.zst");
+        // As when thawing was cut off: both files are there.
+        let put_raw = move |lab: &Lab| {
+            let path = &lab.packs[2][0];
+            fs::write(path, &raw).unwrap();
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+        };
+        (lab, cold, put_raw)
+    };
+    let (lab, cold, put_raw) = cold_lab();
+    lab.assert_clean();
+    assert_eq!(lab.verify(Depth::Data).leftovers, [""; 0].map(std::path::PathBuf::from));
+    put_raw(&lab);
+    lab.assert_clean();
+    // Each file is judged by itself, and one is enough.
+    flip(&lab.packs[2][0], 4096 * 2, 1);
+    assert_eq!(lab.kinds(Depth::Data), [("page-damaged", "three".to_owned())]);
+    let repaired = mend(&lab, Depth::Data);
+    assert_eq!((done(&repaired), lost(&repaired).len()), (vec![Done::SetAside], 0));
+    assert!(cold.exists() && !lab.packs[2][0].exists());
+    put_raw(&lab);
+    let length = fs::metadata(&cold).unwrap().len() as usize;
+    flip(&cold, length / 3, 1);
+    assert_ne!(lab.verify(Depth::Data).findings, []);
+    let repaired = mend(&lab, Depth::Data);
+    assert_eq!((done(&repaired), lost(&repaired).len()), (vec![Done::SetAside], 0));
+    assert!(!cold.exists() && lab.packs[2][0].exists());
+    assert_holds(&lab, &NAMES);
+    // Every byte of the compressed file counts, or it does not matter.
+    let (lab, cold, _) = cold_lab();
+    let good = fs::read(&cold).unwrap();
+    for at in (0..good.len()).step_by(7) {
+        flip(&cold, at, 0x11);
+        if lab.verify(Depth::Data).findings.is_empty() {
+            let store = Store::open(&lab.path).unwrap();
+            let packs = store.load_manifest::<Content>(&lab.images[2].id).unwrap().packs;
+            store.thaw(&packs, std::time::Duration::from_secs(1)).unwrap();
+            assert_eq!(read_back(&store, &lab.images[2].id), memory(2), "byte {at}");
+            store.freeze(&[packs[0].id], &mut |_| ()).unwrap();
+        }
+        fs::write(&cold, &good).unwrap();
+    }
+    flip(&cold, good.len() - 1, 1);
+    let repaired = mend(&lab, Depth::Data);
+    assert_eq!(lost(&repaired), ["three"]);
+    let pack = format!("{}.reason", cold.file_name().unwrap().to_str().unwrap());
+    assert!(quarantined(&lab).contains(&pack));
+    assert_eq!(lab.verify(Depth::Data).findings, []);
 }

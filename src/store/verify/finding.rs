@@ -1,7 +1,7 @@
 //! What verifying finds: values, which `pyimg verify` prints and a repair acts upon.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -104,12 +104,12 @@ pub struct Finding {
 }
 
 /// Paths are shown as everywhere else: what is not UTF-8 is replaced.
-pub(in super::super) fn as_text<S: Serializer>(path: &PathBuf, to: S) -> Result<S::Ok, S::Error> {
+pub(in super::super) fn as_text<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&path.display())
 }
 
 /// What a finding is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in super::super) enum Subject {
     /// The store itself.
     Store,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
@@ -24,6 +24,9 @@ const NAMED: usize = 8;
 
 /// Bytes of a file that are read at a time.
 const PIECE: usize = 1 << 18;
+
+/// How often a pack is looked for that changes its place.
+const LOOKS: usize = 3;
 
 /// Bytes of a secret.
 const SECRET: u64 = 32;
@@ -145,7 +148,7 @@ impl<'a> Survey<'a> {
             }
         }
         // They are not there in a store that never needed them.
-        for file in [layout.changes_lock(), layout.journal()] {
+        for file in [layout.changes_lock(), layout.builds_lock(), layout.journal()] {
             self.entry(&file, Type::File);
         }
         self.entry(&layout.quarantine(), Type::Directory);
@@ -328,76 +331,114 @@ impl<'a> Survey<'a> {
         (self.watch)(bytes, self.to_read);
     }
 
+    /// Looks at a pack, compressed or not. Both files are there while it changes from one to
+    /// the other, or that was cut off: then the compressed one counts, and the other as well if
+    /// it is as recorded, for then it takes its place.
     fn pack(&self, info: &PackInfo, used: &Slots) -> Vec<Problem> {
-        let cold = self.layout.cold_pack(&info.id);
-        if cold.symlink_metadata().is_ok() {
-            return self.cold_pack(info, used, cold);
-        }
-        let (path, aside) = (self.layout.pack(&info.id), Remedy::SetAside);
-        let (file, found, mode) = match self.rules.open(&path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
-                let kind = FindingKind::PackMissing;
-                return vec![Problem::new(kind, path, Remedy::Drop, "it is not there")];
+        let (path, cold) = (self.layout.pack(&info.id), self.layout.cold_pack(&info.id));
+        let mut problems = Vec::new();
+        let mut is_cold = false;
+        // It may be compressed or brought back while it is looked for.
+        for _ in 0..LOOKS {
+            match self.rules.open(&cold) {
+                Ok(Some((file, _, mode))) => {
+                    is_cold = true;
+                    problems.extend(mode);
+                    self.content(
+                        PackFile::of_cold(file, &cold),
+                        &cold,
+                        info,
+                        used,
+                        self.deep(),
+                        &mut problems,
+                    );
+                }
+                Ok(None) => {}
+                Err(problem) => {
+                    is_cold = true;
+                    problems.push(problem);
+                }
             }
-            Err(problem) => return vec![problem],
-        };
-        let mut problems = Vec::from_iter(mode);
+            match self.rules.open(&path) {
+                Ok(Some((file, found, mode))) => {
+                    self.raw_pack(file, &found, &path, info, used, is_cold, mode, &mut problems);
+                    return problems;
+                }
+                Ok(None) if is_cold => return problems,
+                Ok(None) => {}
+                Err(problem) => {
+                    problems.push(problem);
+                    return problems;
+                }
+            }
+        }
+        vec![Problem::new(FindingKind::PackMissing, path, Remedy::Drop, "it is not there")]
+    }
+
+    fn deep(&self) -> bool {
+        self.depth == Depth::Data
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what is known of one file")]
+    fn raw_pack(
+        &self,
+        file: File,
+        found: &fs::Metadata,
+        path: &Path,
+        info: &PackInfo,
+        used: &Slots,
+        is_cold: bool,
+        mode: Option<Problem>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let aside = Remedy::SetAside;
+        let changed = modified_ns(found) != info.modified_ns;
+        if is_cold && (changed || found.len() != info.bytes) {
+            return; // bringing the pack back replaces it
+        }
+        problems.extend(mode);
         if found.len() != info.bytes {
             let detail = format!("it has {} bytes and should have {}", found.len(), info.bytes);
             problems.push(Problem::new(FindingKind::PackChanged, path, aside, detail));
-            return problems;
+            return;
         }
-        let changed = modified_ns(&found) != info.modified_ns;
-        let mut sound = true;
-        let mut bad = |kind, detail: String| {
-            sound = false;
-            problems.push(Problem::new(kind, &path, aside, detail));
-        };
-        match PackFile::of(file, &path) {
-            Err(error) => bad(FindingKind::Unreadable, format!("it cannot be read: {error}")),
-            Ok(Err(reason)) => bad(FindingKind::PackDamaged, reason),
-            Ok(Ok(pack)) => {
-                if let Some(reason) = packs::check_tables(&pack, &info.id) {
-                    bad(FindingKind::PackDamaged, reason);
-                }
-                if self.depth == Depth::Data || self.depth == Depth::Changed && changed {
-                    let damaged = packs::check_pages(&pack, used, &|bytes| self.have_read(bytes));
-                    if !damaged.is_empty() {
-                        bad(FindingKind::PageDamaged, pages_said(&damaged, pack.pages()));
-                    }
-                }
-            }
-        }
+        let deep = self.deep() || self.depth == Depth::Changed && changed;
+        let opened = PackFile::of(file, path);
+        let sound = self.content(opened, path, info, used, deep, problems);
         if changed {
             let remedy = if sound { Remedy::SetTime(info.modified_ns) } else { aside };
             let detail = "its time of writing is another than when it was stored";
             problems.push(Problem::new(FindingKind::PackChanged, path, remedy, detail));
         }
-        problems
     }
 
-    /// The same for a compressed one, whose own size and time of writing say nothing.
-    fn cold_pack(&self, info: &PackInfo, used: &Slots, path: PathBuf) -> Vec<Problem> {
-        let (file, mode) = match self.rules.open(&path) {
-            Ok(Some((file, _, mode))) => (file, mode),
-            Ok(None) => return Vec::new(), // it has been brought back just now
-            Err(problem) => return vec![problem],
+    /// Looks into a pack; whether it is sound.
+    fn content(
+        &self,
+        opened: std::io::Result<Result<PackFile, String>>,
+        path: &Path,
+        info: &PackInfo,
+        used: &Slots,
+        deep: bool,
+        problems: &mut Vec<Problem>,
+    ) -> bool {
+        let mut sound = true;
+        let mut bad = |kind, detail: String| {
+            sound = false;
+            problems.push(Problem::new(kind, path, Remedy::SetAside, detail));
         };
-        let mut problems = Vec::from_iter(mode);
-        let mut bad =
-            |kind, detail| problems.push(Problem::new(kind, &path, Remedy::SetAside, detail));
-        match PackFile::of_cold(file, &path) {
+        match opened {
             Err(error) => bad(FindingKind::Unreadable, format!("it cannot be read: {error}")),
             Ok(Err(reason)) => bad(FindingKind::PackDamaged, reason),
-            Ok(Ok(pack)) if !pack.is(info) => {
-                let detail = format!("it holds {} bytes, not {}", pack.size(), info.bytes);
+            Ok(Ok(pack)) if pack.size() != info.bytes => {
+                let detail = format!("it has {} bytes and should have {}", pack.size(), info.bytes);
                 bad(FindingKind::PackDamaged, detail);
             }
             Ok(Ok(pack)) => {
                 if let Some(reason) = packs::check_tables(&pack, &info.id) {
                     bad(FindingKind::PackDamaged, reason);
-                } else if self.depth == Depth::Data {
+                }
+                if deep {
                     let damaged = packs::check_pages(&pack, used, &|bytes| self.have_read(bytes));
                     if !damaged.is_empty() {
                         bad(FindingKind::PageDamaged, pages_said(&damaged, pack.pages()));
@@ -405,7 +446,7 @@ impl<'a> Survey<'a> {
                 }
             }
         }
-        problems
+        sound
     }
 
     /// Lists what the index does not know, and what was set aside.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::gc::survey::{ImageUse, PackUse};
 use crate::store::ids::Digest;
-use crate::store::{ImageRecord, PackInfo};
+use crate::store::{ImageRecord, PackInfo, Tier};
 
 const DAY: u64 = 24 * 3600;
 const NOW: i64 = 1_000 * DAY as i64 * 1_000_000_000;
@@ -48,8 +48,8 @@ impl World {
             page_bytes: 0,
             new_bytes: 0,
             file_bytes: 0,
-            tier: Default::default(),
             pinned: false,
+            tier: Tier::Raw,
             hits: 1,
             last_used_ns: Some(NOW - (idle * DAY) as i64 * 1_000_000_000),
         };
@@ -159,7 +159,10 @@ fn a_pack_becomes_cold_when_nobody_warm_uses_it() {
     world.image("busy", 1, &[(shared, 50)]);
     let limits = Limits { cold_after: Some(days(7)), ..FREE };
     let plan = world.plan(limits);
-    assert_eq!(plan.freezes, [Freeze { pack: world.survey.packs[own].id, bytes: 300 * P }]);
+    assert_eq!(
+        plan.freezes,
+        [Freeze { pack: world.survey.packs[own].id, size: 300 * P, images: vec![0] }]
+    );
     let colder: Vec<_> = plan.colder.iter().map(|image| image.record.name.as_str()).collect();
     assert_eq!(colder, ["idle"]);
     assert_eq!(plan.bytes_after, (100 + 52 + 2) * P);
