@@ -24,7 +24,8 @@ struct Listing {
 
 pub(super) fn run(args: &cli::Ls, printer: &Printer) -> Result<()> {
     let images = match existing_store()? {
-        Some(store) => store.images()?,
+        Some(store) if args.json => store.images()?,
+        Some(store) => store.overview()?,
         None => Vec::new(),
     };
     if args.json {

