@@ -227,7 +227,8 @@ fn table(plan: &Plan) -> String {
     });
     let head =
         [("DO", Align::Left), ("WHAT", Align::Left), ("WHY", Align::Left), ("FREES", Align::Right)];
-    with_head(head, removals.chain(leftovers).chain(repacks).chain(freezes).collect())
+    let rows: Vec<_> = removals.chain(leftovers).chain(repacks).chain(freezes).collect();
+    with_head(head, &rows)
 }
 
 /// Says what was done.

@@ -8,7 +8,7 @@ use super::view::{ImageView, since};
 use super::{FIRST_IMAGE, existing_store};
 use crate::cli;
 use crate::error::Result;
-use crate::store::Image;
+use crate::store::Overview;
 use crate::ui::tables::{Align, with_head};
 use crate::ui::{Printer, human};
 
@@ -23,14 +23,12 @@ struct Listing {
 }
 
 pub(super) fn run(args: &cli::Ls, printer: &Printer) -> Result<()> {
-    let images = match existing_store()? {
-        Some(store) if args.json => store.images()?,
-        Some(store) => store.overview()?,
-        None => Vec::new(),
-    };
+    let store = existing_store()?;
     if args.json {
+        let images = store.map_or_else(|| Ok(Vec::new()), |store| store.images())?;
         return printer.json(&Listing { images: images.iter().map(ImageView::from).collect() });
     }
+    let images = store.map_or_else(|| Ok(Vec::new()), |store| store.overview())?;
     if images.is_empty() {
         printer.note("there are no images yet");
         printer.hint(FIRST_IMAGE);
@@ -39,7 +37,7 @@ pub(super) fn run(args: &cli::Ls, printer: &Printer) -> Result<()> {
     printer.data(&table(&images))
 }
 
-fn table(images: &[Image]) -> String {
+fn table(images: &[Overview]) -> String {
     let head = [
         ("NAME", Align::Left),
         ("PYTHON", Align::Left),
@@ -50,24 +48,24 @@ fn table(images: &[Image]) -> String {
         ("BUILT", Align::Left),
         ("LAST USED", Align::Left),
     ];
-    with_head(head, images.iter().map(row).collect())
+    let rows: Vec<_> = images.iter().map(row).collect();
+    with_head(head, &rows)
 }
 
-fn row(image: &Image) -> [String; 8] {
-    let record = &image.record;
+fn row(image: &Overview) -> [String; 8] {
     [
-        record.name.clone(),
-        record.python.clone(),
-        human::shorten(&record.recipe.trim().replace('\n', "; "), RECIPE),
+        image.name.clone(),
+        image.python.clone(),
+        human::shorten(&image.recipe.trim().replace('\n', "; "), RECIPE),
         human::size(image.page_bytes),
         image.tier.to_string(),
-        human::duration(Duration::from_nanos(record.import_ns)),
+        human::duration(Duration::from_nanos(image.import_ns)),
         human::age(since(image.created_ns)),
         used(image),
     ]
 }
 
-fn used(image: &Image) -> String {
+fn used(image: &Overview) -> String {
     let used = image.last_used_ns.map_or_else(|| "never".into(), |ns| human::age(since(ns)));
     if image.pinned { format!("{used}, pinned") } else { used }
 }

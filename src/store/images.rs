@@ -13,7 +13,7 @@ use super::ids::{Digest, ImageId, ImageKey, PackId};
 use super::manifest::Extent;
 use super::pack::PackInfo;
 use super::pages::PAGE;
-use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord};
+use super::record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, Overview};
 use super::slots::Slots;
 use super::tier::Tier;
 use crate::error::{Error, Result};
@@ -55,11 +55,25 @@ impl Images<'_> {
         self.select("", &[])
     }
 
-    /// The same without their modules: to make those is most of the work.
-    pub fn all_without_modules(&self) -> Result<Vec<Image>> {
-        let columns = COLUMNS.replace(" modules,", " '',");
-        let query = format!("SELECT {columns} FROM images ORDER BY created_ns, number");
-        self.rows(&query, &[], image)
+    /// What a list says of all images, the oldest first; their use and tier are not in the
+    /// index.
+    pub fn overview(&self) -> Result<Vec<Overview>> {
+        let query = "SELECT id, name, python, recipe, pages, import_ns, created_ns, pinned \
+             FROM images ORDER BY created_ns, number";
+        self.rows(query, &[], |row| {
+            Ok(Overview {
+                id: ImageId::new(row.get(0)?),
+                name: row.get(1)?,
+                python: row.get(2)?,
+                recipe: row.get(3)?,
+                page_bytes: row.get::<_, u64>(4)?.saturating_mul(PAGE as u64),
+                import_ns: row.get(5)?,
+                created_ns: row.get(6)?,
+                pinned: row.get(7)?,
+                tier: Tier::Raw,
+                last_used_ns: None,
+            })
+        })
     }
 
     /// The ids of all images.

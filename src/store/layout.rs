@@ -153,6 +153,15 @@ impl Layout {
     }
 }
 
+/// Where the file of an image's uses lies, seen from the directory of all images: the
+/// short way for whoever looks at thousands.
+pub(super) fn uses_of(id: &ImageId) -> PathBuf {
+    let mut path = id.hex();
+    path.push('/');
+    path.push_str(USES);
+    path.into()
+}
+
 /// The pack whose file, compressed or not, has this name.
 pub(super) fn pack_of(file_name: &str) -> Option<PackId> {
     cold_pack_of(file_name).or_else(|| file_name.strip_suffix(PACK_SUFFIX)?.parse().ok())

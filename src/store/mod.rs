@@ -62,7 +62,7 @@ pub use open::Store;
 pub use pack::{PackInfo, offset_of};
 pub use pages::PAGE;
 pub use reader::{Reader, RunStore};
-pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, check_name};
+pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, Overview, check_name};
 pub use remove::Freed;
 pub use repair::{Action, Done, Lost, Repaired, repair};
 pub use tier::{Tier, Tiers};

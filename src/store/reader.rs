@@ -4,21 +4,24 @@
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::fstatat;
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
+use super::access;
 use super::failure::Doing;
 use super::ids::{Digest, ImageId, ImageKey, PackId};
 use super::images::{self, Images};
 use super::index::{self, State};
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::lock::{self, Lock};
 use super::manifest::{self, Manifest};
-use super::record::{Candidate, CandidateQuery, FileState, Image};
+use super::record::{Candidate, CandidateQuery, FileState, Image, Overview};
 use super::tier::Tier;
-use super::{access, pack};
 use crate::error::{Error, Result};
 use crate::parallel;
 
@@ -93,30 +96,47 @@ impl Reader {
 
     /// All images, the oldest first.
     pub fn images(&self) -> Result<Vec<Image>> {
-        self.complete_all(self.rows().all()?)
-    }
-
-    /// All images, the oldest first, but with no modules: five times as quick.
-    pub fn overview(&self) -> Result<Vec<Image>> {
-        self.complete_all(self.rows().all_without_modules()?)
-    }
-
-    /// Adds what is not in the index.
-    fn complete_all(&self, mut images: Vec<Image>) -> Result<Vec<Image>> {
-        let layout = &self.layout;
-        let uses = parallel::by_parts(&images, |part| {
-            part.iter().map(|image| use_of(layout, &image.id)).collect()
-        });
+        let mut images = self.rows().all()?;
+        let uses = self.uses_of_all(&images, |image| &image.id);
         images.iter_mut().zip(uses).for_each(|(image, used)| add_use(image, used));
-        let tiers = self.tiers()?;
-        if !tiers.cold().is_empty() {
-            let uses = self.rows().uses_of_packs()?;
-            let cold = uses.into_iter().filter(|(_, pack, _)| tiers.cold().contains(pack));
-            let cold: HashSet<ImageId> = cold.map(|(image, ..)| image).collect();
-            let cold = images.iter_mut().filter(|image| cold.contains(&image.id));
-            cold.for_each(|image| image.tier = Tier::Zstd);
-        }
+        let cold = self.cold_images()?;
+        images.iter_mut().for_each(|image| image.tier = tier_of(&cold, &image.id));
         Ok(images)
+    }
+
+    /// What a list says of all images, the oldest first: ten times as quick.
+    pub fn overview(&self) -> Result<Vec<Overview>> {
+        let mut images = self.rows().overview()?;
+        let uses = self.uses_of_all(&images, |image| &image.id);
+        images.iter_mut().zip(uses).for_each(|(image, used)| {
+            image.last_used_ns = used.map(|(_, last_used_ns)| last_used_ns);
+        });
+        let cold = self.cold_images()?;
+        images.iter_mut().for_each(|image| image.tier = tier_of(&cold, &image.id));
+        Ok(images)
+    }
+
+    /// [`use_of`] each of these.
+    fn uses_of_all<T: Sync>(
+        &self,
+        images: &[T],
+        id: impl Fn(&T) -> &ImageId + Sync,
+    ) -> Vec<Option<(u64, i64)>> {
+        let Ok(dir) = fs::File::open(self.layout.images()) else { return vec![None; images.len()] };
+        parallel::by_parts(images, |part| {
+            part.iter().map(|image| use_of(&dir, &layout::uses_of(id(image)))).collect()
+        })
+    }
+
+    /// The images of which a pack is cold.
+    fn cold_images(&self) -> Result<HashSet<ImageId>> {
+        let tiers = self.tiers()?;
+        if tiers.cold().is_empty() {
+            return Ok(HashSet::new());
+        }
+        let uses = self.rows().uses_of_packs()?;
+        let cold = uses.into_iter().filter(|(_, pack, _)| tiers.cold().contains(pack));
+        Ok(cold.map(|(image, ..)| image).collect())
     }
 
     /// The image that a person means: by its name, or by the first digits of its
@@ -171,7 +191,7 @@ impl Reader {
 
     /// Adds what is not in the index.
     fn complete(&self, mut image: Image) -> Result<Image> {
-        let used = use_of(&self.layout, &image.id);
+        let used = use_of(AT_FDCWD, &self.layout.uses(&image.id));
         add_use(&mut image, used);
         image.tier = self.tier(&self.rows().packs_of(&image.id)?);
         Ok(image)
@@ -179,9 +199,15 @@ impl Reader {
 }
 
 /// How many runs began from an image, and when the last of them did; none if there was none.
-fn use_of(layout: &Layout, id: &ImageId) -> Option<(u64, i64)> {
-    let uses = fs::symlink_metadata(layout.uses(id)).ok().filter(|uses| uses.len() > 0)?;
-    Some((uses.len(), pack::modified_ns(&uses)))
+/// `path` is that of its file of uses, seen from the directory that is open.
+fn use_of(directory: impl AsFd, path: &Path) -> Option<(u64, i64)> {
+    let uses = fstatat(directory, path, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    let hits = u64::try_from(uses.st_size).ok().filter(|hits| *hits > 0)?;
+    Some((hits, uses.st_mtime.saturating_mul(1_000_000_000).saturating_add(uses.st_mtime_nsec)))
+}
+
+fn tier_of(cold: &HashSet<ImageId>, id: &ImageId) -> Tier {
+    if cold.contains(id) { Tier::Zstd } else { Tier::Raw }
 }
 
 fn add_use(image: &mut Image, used: Option<(u64, i64)>) {

@@ -70,6 +70,31 @@ pub struct Image {
     pub last_used_ns: Option<i64>,
 }
 
+/// What a list says of an image; the fields are those of [`Image`] and its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// [`Image::id`]
+    pub id: ImageId,
+    /// [`ImageRecord::name`]
+    pub name: String,
+    /// [`ImageRecord::python`]
+    pub python: String,
+    /// [`ImageRecord::recipe`]
+    pub recipe: String,
+    /// [`Image::page_bytes`]
+    pub page_bytes: u64,
+    /// [`ImageRecord::import_ns`]
+    pub import_ns: u64,
+    /// [`Image::created_ns`]
+    pub created_ns: i64,
+    /// [`Image::pinned`]
+    pub pinned: bool,
+    /// [`Image::tier`]
+    pub tier: Tier,
+    /// [`Image::last_used_ns`]
+    pub last_used_ns: Option<i64>,
+}
+
 /// What a run needs: images that fit all of it are candidates.
 #[derive(Debug, Clone, Copy)]
 pub struct CandidateQuery<'a> {

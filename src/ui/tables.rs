@@ -4,7 +4,7 @@
 //! that widths are those of the text.
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use unicode_width::UnicodeWidthStr as _;
 
 /// How a cell lies in its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +16,48 @@ pub enum Align {
 }
 
 /// A table with a head, which is shown in bold.
-pub fn with_head<const N: usize>(head: [(&str, Align); N], rows: Vec<[String; N]>) -> String {
-    let mut table = plain(head.map(|(_, align)| align), rows);
-    table.set_header(head.map(|(title, _)| title));
-    let text = lines(&table);
-    let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
+pub fn with_head<const N: usize>(head: [(&str, Align); N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(|(title, _)| title.width());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    let align = head.map(|(_, align)| align);
     let bold = Style::new().bold();
-    format!("{bold}{head}{bold:#}\n{rest}")
+    let length = widths.iter().sum::<usize>() + 2 * N;
+    let mut text = String::with_capacity((rows.len() + 1) * length + 16);
+    text += &bold.render().to_string();
+    add_line(&mut text, head.map(|(title, _)| title), widths, align);
+    text += &bold.render_reset().to_string();
+    for row in rows {
+        text.push('\n');
+        add_line(&mut text, row.each_ref().map(String::as_str), widths, align);
+    }
+    text
+}
+
+fn add_line<const N: usize>(
+    text: &mut String,
+    cells: [&str; N],
+    widths: [usize; N],
+    align: [Align; N],
+) {
+    let start = text.len();
+    for ((cell, width), align) in cells.into_iter().zip(widths).zip(align) {
+        if text.len() > start {
+            text.push_str("  ");
+        }
+        let blanks = width - cell.width();
+        let (before, after) = match align {
+            Align::Left => (0, blanks),
+            Align::Right => (blanks, 0),
+        };
+        text.extend(std::iter::repeat_n(' ', before));
+        text.push_str(cell);
+        text.extend(std::iter::repeat_n(' ', after));
+    }
+    text.truncate(start + text[start..].trim_end().len());
 }
 
 /// Two columns: what it is, and the value. Values may have several lines.
@@ -44,27 +79,6 @@ pub fn facts(facts: &[(&str, String)]) -> String {
     text
 }
 
-fn plain<const N: usize>(align: [Align; N], rows: Vec<[String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    // The columns appear with the first row or head.
-    table.set_header(vec![""; N]);
-    table.add_rows(rows);
-    for (column, align) in table.column_iter_mut().zip(align) {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(match align {
-            Align::Left => CellAlignment::Left,
-            Align::Right => CellAlignment::Right,
-        });
-    }
-    table
-}
-
-fn lines(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +86,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_they_must() {
         let rows = vec![["größe".into(), "1 B".into()], ["b".into(), "12 kB".into()]];
-        let table = with_head([("NAME", Align::Left), ("SIZE", Align::Right)], rows);
+        let table = with_head([("NAME", Align::Left), ("SIZE", Align::Right)], &rows);
         let plain = anstream::adapter::strip_str(&table).to_string();
         assert_eq!(plain, "NAME    SIZE\ngröße    1 B\nb      12 kB");
     }
