@@ -19,7 +19,7 @@ use zstd::bulk::{Compressor, Decompressor};
 
 /// The most that a frame holds, in bytes, and how much those of pages hold. Chosen with
 /// [`LEVEL`]: what both were measured to be worth is in `store-layout.md`.
-pub(super) const FRAME: usize = 6 << 20;
+pub(super) const FRAME: usize = 4 << 20;
 
 /// zstd's level.
 pub(super) const LEVEL: i32 = 9;
