@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -27,6 +28,9 @@ use crate::key::recipe::Recipe;
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libpyimg_park.so"));
 /// What it runs inside the interpreter.
 static INSIDE: &str = include_str!("park/inside.py");
+
+/// How the names of its files begin; a part of its hash follows.
+const LIBRARY_NAME: &str = "libpyimg_park-";
 
 /// A path that no file has; the interpreter is started on it.
 const SENTINEL: &str = "/proc/self/pyimg/park.py";
@@ -162,14 +166,28 @@ fn place_library(spawn: &Spawn<'_>) -> io::Result<PathBuf> {
     let forbids_code = statvfs(spawn.runtime.path())?.flags().contains(FsFlags::ST_NOEXEC);
     let directory = if forbids_code { spawn.scratch } else { spawn.runtime.path() };
     let hash = blake3::hash(LIBRARY).to_hex();
-    let library = directory.join(format!("libpyimg_park-{}.so", &hash[..16]));
+    let library = directory.join(format!("{LIBRARY_NAME}{}.so", &hash[..16]));
     if std::fs::read(&library).is_ok_and(|there| there == LIBRARY) {
         return Ok(library);
     }
+    remove_old_libraries(directory);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(LIBRARY)?;
     file.persist(&library)?;
     Ok(library)
+}
+
+/// Removes the libraries of other versions, once they have been there for a day.
+fn remove_old_libraries(directory: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_library = entry.file_name().to_string_lossy().starts_with(LIBRARY_NAME);
+        let placed = entry.metadata().and_then(|found| found.modified());
+        let is_old = placed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > DAY));
+        if is_library && is_old {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn inode(descriptor: impl AsFd) -> io::Result<u32> {
