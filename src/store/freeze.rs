@@ -21,7 +21,7 @@ use super::seekable::{FRAME, Packer, Table};
 use super::{Store, access, durable, fault, lock, remove, thaw, tier};
 use crate::error::Result;
 
-/// Processors that compress at once, each with some 40 MiB of memory.
+/// Processors that compress at once, each with some 17 MiB of memory.
 const MOST_THREADS: usize = 4;
 
 /// How often, and how long, runs that began before are waited for. In between they get a

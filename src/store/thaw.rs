@@ -22,7 +22,7 @@ use super::seekable::{Frame, Seekable, Unpacker};
 use super::{Reader, access, durable, fault, lock, tier};
 use crate::error::Result;
 
-/// Processors that decompress at once, each with at most 13 MiB of memory.
+/// Processors that decompress at once, each with some 6 MiB of memory.
 const MOST_THREADS: usize = 4;
 
 impl Reader {
