@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -116,6 +116,7 @@ impl World {
     fn start(&self, code: &str) -> (Child, BufReader<std::process::ChildStdout>) {
         let mut child = self
             .command(&["pyrun", "-c", code])
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -214,15 +215,25 @@ fn signals_reach_the_program() {
 fn a_program_stops_and_goes_on() {
     let Some(world) = World::new() else { return };
     let (mut child, mut output) = world.start(
-        "import json, os, signal; print('ready', flush=True); \
-         os.kill(os.getpid(), signal.SIGSTOP); print('again')",
+        "import json, os, signal; continued = []; \
+         signal.signal(signal.SIGCONT, lambda *_: continued.append(1)); print('ready', flush=True); \
+         [(os.kill(os.getpid(), signal.SIGSTOP), print(len(continued), flush=True)) for _ in 'abc']; \
+         print('over')",
     );
-    let stopped = waitpid(pid(&child), Some(WaitPidFlag::WUNTRACED)).unwrap();
-    assert_eq!(stopped, WaitStatus::Stopped(pid(&child), Signal::SIGSTOP));
-    kill(pid(&child), Signal::SIGCONT).unwrap();
+    // The program is continued once, whether whoever does it means the process that it knows
+    // or the whole group.
+    let group = Pid::from_raw(-pid(&child).as_raw());
+    for (round, whom) in [pid(&child), group, pid(&child)].into_iter().enumerate() {
+        let stopped = waitpid(pid(&child), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(stopped, WaitStatus::Stopped(pid(&child), Signal::SIGSTOP));
+        kill(whom, Signal::SIGCONT).unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{}\n", round + 1));
+    }
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "again\n");
+    assert_eq!(rest, "over\n");
     assert!(child.wait().unwrap().success());
     world.wait_for_silence();
 }

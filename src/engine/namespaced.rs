@@ -28,7 +28,7 @@ use nix::unistd::{Pid, setsid};
 
 use super::criu::{NotStarted, Parked};
 use super::request::Request;
-use super::supervise::{self, is_for_the_child, stop_as_well};
+use super::supervise::{self, is_for_the_child, stop_as_well, was_continued};
 use crate::criu::Criu;
 use crate::criu::namespace::{self, First, Side};
 
@@ -352,6 +352,8 @@ fn attend(socket: &OwnedFd, worker: Pid, same_group: bool) -> ! {
     let _ = nix::unistd::chdir("/");
     let arrivals = SignalFd::with_flags(&supervise::signals(), SfdFlags::SFD_CLOEXEC);
     let Ok(arrivals) = arrivals else { crate::sys::exit_now(1) };
+    // Whether the outer process stands still because of the worker: it will say when not.
+    let mut told_to_stop = false;
     loop {
         while let Ok(Some((pid, change))) = crate::sys::wait_any(false) {
             // Others are orphans of the worker's: reaped, and that is all.
@@ -359,7 +361,10 @@ fn attend(socket: &OwnedFd, worker: Pid, same_group: bool) -> ! {
                 continue;
             }
             match change.stopped_signal() {
-                Some(signal) => Word::Stopped(signal).say(socket),
+                Some(signal) => {
+                    told_to_stop = true;
+                    Word::Stopped(signal).say(socket);
+                }
                 None => conclude(socket, change),
             }
         }
@@ -368,6 +373,10 @@ fn attend(socket: &OwnedFd, worker: Pid, same_group: bool) -> ! {
         // What the outer process passes on comes in a queue and from outside; the rest was
         // sent to the whole group.
         if arrived.ssi_code == libc::SI_QUEUE && arrived.ssi_pid == 0 {
+            if signal == libc::SIGCONT && std::mem::take(&mut told_to_stop) && was_continued(worker)
+            {
+                continue;
+            }
             let _ = crate::sys::send_signal(worker.as_raw(), reaching(signal, same_group));
         }
     }

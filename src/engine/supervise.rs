@@ -12,6 +12,7 @@ use std::process::ExitStatus;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::sys::{change_of_child, send_signal, set_disposition};
@@ -49,7 +50,9 @@ pub fn wait(child: Pid) -> io::Result<ExitStatus> {
             match change.stopped_signal() {
                 Some(signal) => {
                     stop_as_well(signal);
-                    let _ = kill(child, Signal::SIGCONT);
+                    if !was_continued(child) {
+                        let _ = kill(child, Signal::SIGCONT);
+                    }
                 }
                 None => return Ok(change),
             }
@@ -69,7 +72,18 @@ pub(super) fn is_for_the_child(code: i32) -> bool {
     code <= 0
 }
 
-/// Stops this process by the signal that stopped the child, until it is continued.
+/// Whether somebody else has continued a child that had been stopped.
+///
+/// A shell continues the whole process group, and so the child: ahead of us, since it has
+/// joined the group later (the kernel goes through a group from the newest member on).
+/// Another SIGCONT would call the program's handler a second time, perhaps within the first.
+pub(super) fn was_continued(child: Pid) -> bool {
+    let flags = WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
+    matches!(waitid(Id::Pid(child), flags), Ok(WaitStatus::Continued(_)))
+}
+
+/// Stops this process by the signal that stopped the child, until it is continued. The
+/// SIGCONT that did it is not there to be taken afterwards.
 pub(super) fn stop_as_well(signal: i32) {
     let _ = set_disposition(signal, false);
     let _ = send_signal(Pid::this().as_raw(), signal);
@@ -79,6 +93,12 @@ pub(super) fn stop_as_well(signal: i32) {
         only.add(signal);
         let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None);
         let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&only), None);
+    }
+    let continued = SigSet::from(Signal::SIGCONT);
+    if let Ok(pending) =
+        SignalFd::with_flags(&continued, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+    {
+        let _ = pending.read_signal();
     }
 }
 
