@@ -83,7 +83,7 @@ impl Dumped {
         let summary = mapping::rewrite(
             &mut dump,
             &mut Surroundings {
-                read: &mut read_mapped,
+                read: &read_mapped,
                 interpreter: &interpreter,
                 zeroing_allocator: self.report.zeroing_allocator.clone().or(known),
                 settled,

@@ -22,6 +22,7 @@ use crate::image::dump::{Dump, Run};
 use crate::image::file::{Image, Malformed};
 use crate::image::hazards::{self, mmapped_chunk, status, stays_anonymous};
 use crate::image::message::{File, Fown, RegFile, Vma};
+use crate::parallel;
 
 /// `FD_TYPES__REG` of CRIU's `fdinfo.proto`.
 const REGULAR_FILE: u32 = 1;
@@ -62,7 +63,7 @@ pub struct Placed {
 /// Takes pages and says where they are to be mapped from.
 pub trait PageSink {
     /// Why pages could not be taken.
-    type Error: From<Malformed>;
+    type Error: From<Malformed> + Send;
 
     /// Takes consecutive pages that begin at `address`; the answer covers all of
     /// them, in order.
@@ -72,15 +73,16 @@ pub trait PageSink {
     fn put(&mut self, address: u64, pages: &[u8]) -> Result<Vec<Placed>, Self::Error>;
 }
 
-/// Reads a part of a mapped file: its path, an offset and a length in bytes.
-pub type ReadMapped<'a, E> = dyn FnMut(&str, u64, u64) -> Result<Vec<u8>, E> + 'a;
+/// Reads a part of a mapped file: its path, an offset and a length in bytes. Called from
+/// several threads.
+pub type ReadMapped<'a, E> = dyn Fn(&str, u64, u64) -> Result<Vec<u8>, E> + Sync + 'a;
 
 /// What the rewriting needs to know and a dump does not say.
 pub struct Surroundings<'a, E> {
     /// Reads `length` bytes at `offset` of a file that is mapped; fewer where it ends.
-    pub read: &'a mut ReadMapped<'a, E>,
+    pub read: &'a ReadMapped<'a, E>,
     /// Files that stay mapped from where they are: the interpreter and its library.
-    pub interpreter: &'a dyn Fn(&str) -> bool,
+    pub interpreter: &'a (dyn Fn(&str) -> bool + Sync),
     /// An allocator that relies on zeros after `MADV_DONTNEED`, where the interpreter
     /// itself is known to use one; others are found in the code that is mapped.
     pub zeroing_allocator: Option<String>,
@@ -140,6 +142,15 @@ pub fn rewrite<S: PageSink>(
     Ok(rewriter.finish())
 }
 
+/// What was found of a private file mapping.
+#[derive(Debug, Default)]
+struct Object {
+    /// Its bytes, if it is to be taken in whole.
+    bytes: Option<Vec<u8>>,
+    /// The allocator that is part of it.
+    allocator: Option<String>,
+}
+
 struct Rewriter<'a, S> {
     dump: &'a mut Dump,
     sink: &'a mut S,
@@ -157,39 +168,39 @@ impl<S: PageSink> Rewriter<'_, S> {
     fn read_objects(
         &mut self,
         runs: &[Run],
-        surroundings: &mut Surroundings<'_, S::Error>,
+        surroundings: &Surroundings<'_, S::Error>,
     ) -> Result<Vec<Option<Vec<u8>>>, S::Error> {
-        let mut objects = Vec::new();
-        for vma in &self.dump.memory().vmas {
-            let file = self.dump.regular_file(vma.shmid());
+        let search = self.summary.zeroing_allocator.is_none();
+        let dump = &*self.dump;
+        let read = |vma: &Vma| -> Result<Object, S::Error> {
+            let file = dump.regular_file(vma.shmid());
             let untouched = clip(runs, vma.start(), vma.end()).is_empty();
             let wanted =
                 vma.status() & status::FILE_PRIVATE != 0 && !(vma.prot() == 0 && untouched);
             let own = |name: &str| untouched && (surroundings.interpreter)(name);
             let Some(file) = file.filter(|file| wanted && !own(file.name())) else {
-                objects.push(None);
-                continue;
+                return Ok(Object::default());
             };
             let length = vma.end() - vma.start();
             let mut bytes = (surroundings.read)(file.name(), vma.pgoff(), length)?;
-            if self.summary.zeroing_allocator.is_none()
-                && let Some(allocator) = hazards::allocator_in(&bytes)
-            {
-                self.summary.zeroing_allocator = Some(format!(
-                    "{} in {}",
-                    allocator.trim_matches([':', ' ', '<', '>']),
-                    file.name()
-                ));
-            }
+            let allocator = if search { hazards::allocator_in(&bytes) } else { None };
+            let allocator = allocator.map(|text| {
+                format!("{} in {}", text.trim_matches([':', ' ', '<', '>']), file.name())
+            });
             // A page that lies wholly behind the end of the file cannot be touched in the
             // original; such a mapping stays as it is.
             let whole_pages = (bytes.len() as u64).next_multiple_of(PAGE_SIZE);
             if whole_pages < length {
-                objects.push(None);
-                continue;
+                return Ok(Object { bytes: None, allocator });
             }
             bytes.resize(length as usize, 0);
-            objects.push(Some(bytes));
+            Ok(Object { bytes: Some(bytes), allocator })
+        };
+        let mut objects = Vec::new();
+        for found in parallel::one_by_one(&dump.memory().vmas, read) {
+            let Object { bytes, allocator } = found?;
+            self.summary.zeroing_allocator = self.summary.zeroing_allocator.take().or(allocator);
+            objects.push(bytes);
         }
         Ok(objects)
     }

@@ -67,6 +67,10 @@ pub const fn offset_of(slot: u64) -> u64 {
     (1 + slot) * PAGE as u64
 }
 
+/// After so many bytes the disk is set to work on what was written: beside hashing what
+/// comes next, where the sync at the end would have to wait for all of it.
+const WRITTEN_OUT_AT_ONCE: u64 = 4 << 20;
+
 /// A pack that is being written.
 #[derive(Debug)]
 pub(super) struct PackWriter {
@@ -74,6 +78,8 @@ pub(super) struct PackWriter {
     path: PathBuf,
     needed: u64,
     stored: u64,
+    /// Up to here the disk is at work.
+    written_out: u64,
 }
 
 impl PackWriter {
@@ -81,7 +87,7 @@ impl PackWriter {
     /// only said when the disk is full.
     pub fn create(path: PathBuf, needed: u64) -> Result<Self> {
         let file = access::private_file(&path)?;
-        Ok(Self { file, path, needed, stored: 0 })
+        Ok(Self { file, path, needed, stored: 0, written_out: 0 })
     }
 
     /// Writes whole pages from `slot` on; those of zeroes stay holes.
@@ -95,6 +101,12 @@ impl PackWriter {
                 self.stored += run.len() as u64;
             }
             at += run.len();
+        }
+        let end = offset_of(slot + at as u64);
+        if end >= self.written_out + WRITTEN_OUT_AT_ONCE {
+            let length = end - self.written_out;
+            crate::sys::begin_to_write_out(&self.file, self.written_out, length);
+            self.written_out = end;
         }
         Ok(())
     }

@@ -51,13 +51,13 @@ impl Case {
 
     fn rewrite(&self, sink: &mut OnePack) -> Result<(Dump, Summary), Malformed> {
         let mut dump = Dump::read(images(&self.regions, &self.pages, &self.files)).unwrap();
-        let mut read = |path: &str, offset: u64, length: u64| {
+        let read = |path: &str, offset: u64, length: u64| {
             assert_eq!(path, "/lib.so", "only objects are read");
             let end = (offset + length).min(self.content.len() as u64);
             Ok(self.content[offset as usize..end as usize].to_vec())
         };
         let mut surroundings = Surroundings {
-            read: &mut read,
+            read: &read,
             interpreter: &|path| path == "/python",
             zeroing_allocator: None,
             settled: self.settled.clone(),
@@ -293,9 +293,9 @@ proptest::proptest! {
         let renumbering = crate::image::pids::Renumbering::new(dump.threads(), &fresh, job);
         let _ = renumbering.pstree(&files["pstree.img"]);
         let _ = name_packs(&files["files.img"], &[]);
-        let mut read = |_: &str, _: u64, length: u64| Ok(vec![1; length.min(1 << 16) as usize]);
+        let read = |_: &str, _: u64, length: u64| Ok(vec![1; length.min(1 << 16) as usize]);
         let mut surroundings = Surroundings {
-            read: &mut read,
+            read: &read,
             interpreter: &|path| path == "/python",
             zeroing_allocator: None,
             settled: Vec::new(),
