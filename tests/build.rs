@@ -280,20 +280,29 @@ fn what_cannot_be_kept_is_refused_by_name() {
     let lab = empty();
     let thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(5,), daemon=True, name='the poller').start()";
     for (code, named) in [
-        (thread, "the Python thread 'the poller' is running"),
+        (
+            thread,
+            "error: no image can be made of this process: the Python thread 'the poller' is running",
+        ),
         (
             "import _thread, time; _thread.start_new_thread(time.sleep, (5,)); time.sleep(.1)",
-            "a Python thread without a name is running",
+            "error: no image can be made of this process: a Python thread without a name is running",
         ),
-        ("import subprocess; p = subprocess.Popen(['sleep', '2'])", "a child process: sleep (pid "),
+        (
+            "import subprocess; p = subprocess.Popen(['sleep', '2'])",
+            "error: an image cannot hold a child process: sleep (pid ",
+        ),
         (
             "import socket; s = socket.s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()",
-            "a socket (descriptor ",
+            "error: an image cannot hold a socket (descriptor ",
         ),
-        ("import socket; socket.a, socket.b = socket.socketpair()", "a socket (descriptor "),
+        (
+            "import socket; socket.a, socket.b = socket.socketpair()",
+            "error: an image cannot hold a socket (descriptor ",
+        ),
         (
             "import fcntl; f = fcntl.f = open('/proc/self/exe'); fcntl.flock(f, fcntl.LOCK_SH)",
-            "a lock on a file",
+            "error: an image cannot hold a lock on a file",
         ),
         (
             "import mmap, os; f = os.open('/dev/shm/pyimg-test-shared', os.O_CREAT | os.O_RDWR); os.unlink('/dev/shm/pyimg-test-shared'); os.truncate(f, 4096); mmap.m = mmap.mmap(f, 4096)",
@@ -301,23 +310,23 @@ fn what_cannot_be_kept_is_refused_by_name() {
         ),
         (
             "import tempfile; f = tempfile.f = open(tempfile.mkstemp()[1], 'w'); import os; os.unlink(f.name)",
-            "a deleted file, ",
+            "error: an image cannot hold a deleted file, ",
         ),
-        ("import os; os.pidfd_open(os.getpid())", "a pidfd (descriptor "),
+        (
+            "import os; os.pidfd_open(os.getpid())",
+            "error: an image cannot hold a pidfd (descriptor ",
+        ),
         (
             "import os; os.open('/dev/tty0', os.O_RDONLY) if os.path.exists('/dev/tty0') else os.open('/dev/ptmx', os.O_RDWR)",
-            "the device /dev/",
+            "error: an image cannot hold the device /dev/",
         ),
     ] {
         let built = lab.build(&[code]);
         let said = built.stderr_text();
         assert_eq!(built.code(), 1, "{code}: {said}");
-        assert!(said.contains("error: an image cannot hold "), "{code}: {said}");
+        assert!(said.contains("error: "), "{code}: {said}");
         assert!(said.contains(named), "{code}: {said}");
-        assert!(
-            said.contains("hint: leave the import that makes it out of the recipe\n"),
-            "{code}: {said}"
-        );
+        assert!(said.contains("hint: ") && said.contains("out of the recipe\n"), "{code}: {said}");
         nothing_is_left(&lab);
     }
     // All that is in the way is named at once.

@@ -209,7 +209,7 @@ fn park(
         match message {
             Some(Message::Imported) => {}
             Some(Message::Report(said)) => report = Some(*said),
-            Some(Message::Refused(what)) => return Err(refused(&what).into()),
+            Some(Message::Refused(why)) => return Err(unfit(&why).into()),
             Some(Message::Failed(what)) => {
                 let error = parent.map_or_else(|| Error::failed(&what), |p| p.refusal(&what));
                 return Err(error.into());
@@ -239,6 +239,12 @@ pub fn check_interrupt(interrupted: &Interrupted) -> Result<()> {
 fn refused(what: &str) -> Error {
     Error::failed(format!("an image cannot hold {what}"))
         .hint("leave the import that makes it out of the recipe")
+}
+
+/// What the park library says is a sentence.
+fn unfit(why: &str) -> Error {
+    Error::failed(format!("no image can be made of this process: {why}"))
+        .hint("if an import is the reason, leave it out of the recipe")
 }
 
 /// Where the dump goes: on the tmpfs where it has room, since it is thrown away.
