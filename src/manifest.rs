@@ -27,6 +27,14 @@ pub struct Manifest {
     pub modules: BTreeMap<String, Option<PathBuf>>,
     /// `sys.path` behind its first entry, which each run has for itself.
     pub search_path: Vec<PathBuf>,
+    /// Those of the modules that came from the directory of the recipe itself, where only
+    /// some programs would find them: the script's, or the working directory.
+    #[serde(default)]
+    pub local_modules: BTreeMap<String, PathBuf>,
+    /// User and group ids and capabilities of whoever built it, as `/proc/PID/status` has
+    /// them: a restored process has these.
+    #[serde(default)]
+    pub credentials: String,
     /// How long the recipe took, in nanoseconds: what a hit saves.
     pub import_ns: u64,
     /// How the memory comes back.

@@ -409,6 +409,27 @@ pub fn is_ignored(signal: c_int) -> bool {
     }
 }
 
+/// Whether this process has children, waited for or not.
+pub fn has_children() -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, look) != Err(nix::Error::ECHILD)
+}
+
+/// Whether a timer of `setitimer(2)` is running.
+pub fn has_timer() -> bool {
+    [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF].into_iter().any(|which| {
+        let mut timer = std::mem::MaybeUninit::<libc::itimerval>::zeroed();
+        // SAFETY: the call fills in `timer`, of which all zeroes is a value as well.
+        let left = unsafe {
+            libc::getitimer(which, timer.as_mut_ptr());
+            timer.assume_init().it_value
+        };
+        left.tv_sec != 0 || left.tv_usec != 0
+    })
+}
+
 /// Receives one message from a socket, with the descriptors that come with it.
 ///
 /// Returns an empty message when the other end is closed. Descriptors are

@@ -273,6 +273,29 @@ fn interpreter_flags_are_part_of_an_image() {
 }
 
 #[test]
+fn a_module_that_changes_meanwhile() {
+    if !common::criu() {
+        return;
+    }
+    let lab = empty();
+    let place = ground().dir("meanwhile");
+    fs::write(place.join("moving.py"), "x = 1\n").unwrap();
+    let mut build = pyimg(&lab.store);
+    build.arg("build").arg("import moving; open(moving.__file__, 'a').write('y = 2')");
+    let built = run(build.arg("--python").arg(&lab.python.path).current_dir(&place));
+    let path = place.join("moving.py");
+    assert_eq!(
+        built.stderr_text(),
+        format!(
+            "error: {} has changed while the image was being built\nhint: build it again\n",
+            path.display()
+        )
+    );
+    assert_eq!(built.code(), 1);
+    nothing_is_left(&lab);
+}
+
+#[test]
 fn what_cannot_be_kept_is_refused_by_name() {
     if !common::criu() {
         return;

@@ -123,6 +123,8 @@ fn manifest(recipe: &str) -> Manifest {
         process: Process { threads: vec![Thread { id: 77, id_address: 0x7000 }], socket: 4711 },
         modules: BTreeMap::from(modules.map(|(name, origin)| (name.into(), origin))),
         search_path: vec![site],
+        local_modules: BTreeMap::new(),
+        credentials: "Uid: 0 0 0 0".into(),
         import_ns: 412_345_678,
         memory: Memory {
             mapped_pages: 3,

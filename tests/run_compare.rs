@@ -80,7 +80,8 @@ fn every_kind_of_program() {
         Case::of("zip file", ["program.zip", "x"])
             .file("make.py", "import zipfile, sys\nz = zipfile.ZipFile('program.zip', 'w')\nz.writestr('__main__.py', sys.stdin.read())\nz.close()")
             .file("__main__.py", format!("{all}\nprint(__file__)\n1/0"))
-            .shell("PYIMG_DIR= $PYIMG_PYTHON make.py < __main__.py && rm make.py && \"$@\"; echo $?; rm program.zip"),
+            .shell("PYIMG_DIR= $PYIMG_PYTHON make.py < __main__.py && rm make.py && \"$@\"; echo $?; rm program.zip")
+            .misses("program.zip is a zip archive"),
         Case::of("compiled file", ["program.pyc", "x"])
             .file("program.py", &all)
             .shell("$PYIMG_PYTHON -c 'import py_compile; py_compile.compile(\"program.py\", \"program.pyc\")' && \"$@\""),
@@ -219,6 +220,8 @@ fn signals_from_outside() {
         Case::script("quit", &sleep).signal(Signal::SIGQUIT).ends(-3),
         Case::script("user signal", &sleep).signal(Signal::SIGUSR1).ends(-10),
         Case::script("termination handled", &handled("SIGTERM")).signal(Signal::SIGTERM).ends(9),
+        Case::script("alarm", &sleep).signal(Signal::SIGALRM).ends(-14),
+        Case::script("alarm handled", &handled("SIGALRM")).signal(Signal::SIGALRM).ends(9),
         Case::script("user signal handled", &handled("SIGUSR2")).signal(Signal::SIGUSR2).ends(9),
         Case::script("child signal handled", &handled("SIGCHLD")).signal(Signal::SIGCHLD).ends(9),
         Case::script("hang-up ignored", &format!("import time\n{SAY_READY}\ntime.sleep(.1)\nprint('survived')"))
@@ -281,6 +284,7 @@ fn descriptors() {
 #[test]
 fn surroundings() {
     let environment = "import os, ctypes\nfor b in sorted(os.environb.items()):\n    if b[0] != b'_': print(b)\nc = ctypes.CDLL(None); c.getenv.restype = ctypes.c_char_p\nprint(c.getenv(b'ADDED'), c.getenv(b'HOME'), c.getenv(b'PYTHONHASHSEED'), c.getenv(b'LD_PRELOAD'))";
+    let exec = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])";
     let children = "import os, subprocess\nprint(os.popen('env | sort | grep -v ^_=').read(), subprocess.run(['sh', '-c', 'echo $ADDED'], capture_output=True).stdout)";
     same_on_three(&[
         code("environment", environment).variable("ADDED", "value"),
@@ -295,6 +299,7 @@ fn surroundings() {
         code("another working directory", "import os, sys; print(os.getcwd(), sys.path[0])").shell("mkdir -p a/b; cd a/b; \"$@\""),
         code("umask", "import os; os.mkdir('d'); open('f', 'w'); print(oct(os.umask(0)), *(oct(os.stat(n).st_mode) for n in 'df'))").shell("umask 027; \"$@\"; ls -l | cut -c 1-10"),
         code("limits", "import resource\nprint([resource.getrlimit(i) for i in range(16)])").shell("ulimit -S -n 200; ulimit -c 0; ulimit -S -f 5000; \"$@\""),
+        code("small files only", "import resource; print(resource.getrlimit(resource.RLIMIT_FSIZE))").shell("ulimit -f 1; \"$@\"; echo $?").misses("File too large"),
         code("few descriptors", "import os; print(len(os.listdir('/proc/self/fd')))\ntry:\n    while True: os.dup(0)\nexcept OSError as e: print(e, e.errno)").shell("ulimit -n 40; \"$@\"").misses("CRIU failed"),
         code("niceness", "import os; print(os.nice(0), os.getpriority(0, 0))").shell("nice -n 5 \"$@\""),
         code("processors", "import os; print(os.sched_getscheduler(0), os.sched_getaffinity(0))").shell("taskset -c 0 \"$@\""),
@@ -310,6 +315,19 @@ fn surroundings() {
         code("address space", "print(open('/proc/self/personality').read())"),
         code("oom score", "print(open('/proc/self/oom_score_adj').read())").shell("echo 77 > /proc/self/oom_score_adj; \"$@\""),
         code("nothing else is mapped or open", "print([l.split()[-1] for l in open('/proc/self/maps') if 'criu' in l or 'restorer' in l])"),
+        code("a timer from before", "import time; time.sleep(9)")
+            .shell(&format!("exec $PYIMG_PYTHON -c 'import signal; signal.setitimer(signal.ITIMER_REAL, .5); {exec}' \"$@\""))
+            .ends(-14)
+            .misses("a timer is running"),
+        code("blocked signals", "import os, signal, time; os.kill(os.getpid(), signal.SIGUSR1); time.sleep(.1); print(signal.sigpending())")
+            .shell(&format!("$PYIMG_PYTHON -c 'import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); {exec}' \"$@\"; echo $?"))
+            .misses("signals are blocked"),
+        code("children from before", "import os; print(os.wait()[1] >> 8)")
+            .shell("sh -c '(sleep .3; exit 3) & exec \"$@\"' sh \"$@\"; echo $?")
+            .misses("there are children from before"),
+        code("socket activation", "import os; print(os.environ['LISTEN_PID'] == str(os.getpid()))")
+            .shell("sh -c 'export LISTEN_PID=$$; exec \"$@\"' sh \"$@\"")
+            .misses("LISTEN_PID names this process"),
         code("timers", "import signal, time; print(signal.getitimer(signal.ITIMER_REAL), time.process_time() < 5, time.monotonic() > 0)"),
     ]);
 }
@@ -325,6 +343,11 @@ fn what_programs_do() {
             "subprocess input",
             "import subprocess\nprint(subprocess.run(['tr', 'a-z', 'A-Z'], input='through', text=True, stdout=subprocess.PIPE).stdout)",
         ),
+        Case::code(
+            "multiprocessing in the working directory",
+            "import multiprocessing, work\np = multiprocessing.get_context('spawn').Process(target=work.say)\np.start(); p.join(); print(p.exitcode)",
+        )
+        .file("work.py", "def say(): print('said')"),
         code(
             "fork",
             "import os\np = os.fork()\nif not p:\n    print('child'); os._exit(3) if 0 else exit(3)\nprint(os.waitpid(p, 0)[1] >> 8)",

@@ -157,6 +157,15 @@ impl Terminal {
         assert!(status.unwrap().success());
     }
 
+    /// Makes the kernel do what it does when a terminal is closed, as only root can.
+    fn hang_up(&self) {
+        let hang_up = "import fcntl, os, sys\n\
+                       TIOCVHANGUP = 0x5437\n\
+                       fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY), TIOCVHANGUP)";
+        let status = Command::new("python3").args(["-c", hang_up]).arg(&self.slave).status();
+        assert!(status.unwrap().success());
+    }
+
     fn shell_is_alive(&self) -> bool {
         Path::new(&format!("/proc/{}", self.shell.id())).exists()
     }
@@ -411,6 +420,24 @@ fn terminal_that_goes_away() {
             nix::unistd::Pid::from_raw(terminal.shell.id().cast_signed()),
             nix::sys::signal::Signal::SIGHUP,
         );
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        assert!(eventually(|| !process.exists()), "{}: the program lives on", terminal.side);
+        assert!(end_of(&mut terminal.shell).is_some());
+    });
+}
+
+#[test]
+fn terminal_that_goes_away_from_its_leader() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can hang a terminal up");
+        return;
+    }
+    play(|terminal| {
+        terminal.script("import os, time\nopen('pid', 'w').write(str(os.getpid()))\nprint('sleeping', os.getsid(0) in (os.getpid(), os.getppid()))\ntime.sleep(60)");
+        terminal.line("exec $P program.py");
+        terminal.expect("sleeping True\r\n");
+        let pid = std::fs::read_to_string(terminal.place.join("pid")).unwrap();
+        terminal.hang_up();
         let process = PathBuf::from(format!("/proc/{pid}"));
         assert!(eventually(|| !process.exists()), "{}: the program lives on", terminal.side);
         assert!(end_of(&mut terminal.shell).is_some());

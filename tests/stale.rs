@@ -317,6 +317,86 @@ fn modules_that_come_first() {
 }
 
 #[test]
+fn modules_of_another_directory() {
+    if !common::criu() {
+        return;
+    }
+    let lab = Lab::new(common::a_python(), "import json");
+    let (here, there) = (ground().dir("here"), ground().dir("there"));
+    fs::write(here.join("helper.py"), "who = 'here'").unwrap();
+    let program =
+        "import json\ntry: import helper; print(helper.who)\nexcept ImportError: print('none')";
+    for place in [&here, &there] {
+        fs::write(place.join("program.py"), program).unwrap();
+    }
+    let script = |place: &Path| place.join("program.py").to_str().unwrap().to_owned();
+    lab.build(&["--name", "own", "--script", &script(&here)]).success();
+    let by_name = |place: &Path| {
+        let mut command = lab.pyrun();
+        command.args(["--image", "own", &script(place)]);
+        command
+    };
+    let before = lab.uses();
+    assert_eq!(run(&mut by_name(&here)).success(), "here\n");
+    assert_eq!(lab.uses(), before + 1);
+    let (reason, output) = lab.miss_of(&mut by_name(&there));
+    assert_eq!(reason, format!("helper of the image is from {}", here.display()));
+    assert_eq!(output.success(), "none\n");
+    // Without a name the other image serves.
+    assert_eq!(lab.hit(&[&script(&there)]).success(), "none\n");
+}
+
+#[test]
+fn a_path_that_is_relative() {
+    if !common::criu() {
+        return;
+    }
+    let lab = Lab::new(common::a_python(), "import json");
+    let (here, there) = (ground().dir("from-here"), ground().dir("from-there"));
+    fs::write(here.join("helper.py"), "who = 'here'").unwrap();
+    fs::write(there.join("helper.py"), "who = 'there'").unwrap();
+    for (name, path) in [("dot", "."), ("empty", ":/nowhere")] {
+        let mut build = pyimg(&lab.store);
+        build.args(["build", "--name", name, "import json", "--python"]).arg(&lab.python.path);
+        run(build.current_dir(&here).env("PYTHONPATH", path)).success();
+        let mut command = lab.pyrun();
+        command.args([
+            "--image",
+            name,
+            "-c",
+            "import json, sys; sys.path.pop(0); import helper; print(helper.who)",
+        ]);
+        command.env("PYTHONPATH", path);
+        let before = lab.uses();
+        assert_eq!(run(command.current_dir(&here)).success(), "here\n");
+        assert_eq!(lab.uses(), before + 1);
+        let (reason, output) = lab.miss_of(command.current_dir(&there));
+        assert_eq!(reason, "working directory is not as it was at the build");
+        assert_eq!(output.success(), "there\n");
+    }
+}
+
+#[test]
+fn other_privileges() {
+    if !common::criu() {
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can change its group");
+        return;
+    }
+    let lab = Lab::new(common::a_python(), "import json");
+    let program = "import json, os; print(os.getgid(), os.getegid())";
+    let mut command = Command::new("setpriv");
+    let pyrun = lab.pyrun();
+    command.env_clear().envs(pyrun.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["--regid", "7", "--clear-groups"]).arg(pyrun.get_program()).args(["-c", program]);
+    let (reason, output) = lab.miss_of(&mut command);
+    assert_eq!(reason, "the image was built with other user or group ids or capabilities");
+    assert_eq!(output.success(), "7 7\n");
+}
+
+#[test]
 fn variables_that_the_interpreter_starts_with() {
     if !common::criu() {
         return;

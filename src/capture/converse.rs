@@ -44,6 +44,8 @@ pub struct Report {
     pub zeroing_allocator: Option<String>,
     /// `sys.path` without the entry of the program itself.
     pub sys_path: Vec<PathBuf>,
+    /// That entry, absolute.
+    pub own_directory: Option<PathBuf>,
 }
 
 /// Waits for the next message, saying now and then that it still does; none when the interpreter has closed its end, as it does

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Dumped, Interrupted, check_interrupt, refused};
 use crate::error::{Error, Result};
@@ -35,6 +36,8 @@ pub struct Identity {
     pub interpreter_files: Vec<PathBuf>,
     /// The version of CRIU that dumped it.
     pub criu: String,
+    /// User and group ids and capabilities of whoever builds it.
+    pub credentials: String,
 }
 
 /// An image that was stored.
@@ -102,7 +105,10 @@ impl Dumped {
             return Err(Error::failed(format!("{changed} while the image was being built"))
                 .hint("build it again"));
         }
+        let local_modules = self.local_modules();
         let manifest = Manifest {
+            local_modules,
+            credentials: identity.credentials,
             recipe: identity.recipe,
             python: identity.python,
             criu: identity.criu,
@@ -140,6 +146,20 @@ impl Dumped {
         Ok(Dump::read(files)?)
     }
 
+    /// The modules that came from the directory of the recipe itself, this one's and, of a
+    /// grown image, those before.
+    fn local_modules(&self) -> BTreeMap<String, PathBuf> {
+        let report = &self.report;
+        let own = report.own_directory.as_ref().filter(|own| !report.sys_path.contains(own));
+        let new =
+            report.origins.iter().filter(|(_, origin)| own.is_some() && origin.as_ref() == own);
+        let new = new.filter_map(|(name, origin)| Some((name.clone(), origin.clone()?)));
+        let mut all: BTreeMap<_, _> = new.collect();
+        let before = self.inherited.iter().flat_map(|parent| &parent.manifest.local_modules);
+        all.extend(before.map(|(name, origin)| (name.clone(), origin.clone())));
+        all
+    }
+
     /// Everything that the imports depended on: what the interpreter named, every file
     /// that is mapped, and what the image depended on that it was grown from.
     fn evidence(&self, dump: &Dump, identity: &Identity) -> Result<Evidence> {
@@ -153,6 +173,19 @@ impl Dumped {
             .filter(|path| self.library.as_ref() != Some(path));
         let files = self.report.files.iter().cloned();
         let files = files.chain(mapped).chain(identity.interpreter_files.iter().cloned());
+        let files: Vec<PathBuf> = files.collect();
+        // What is recorded is the state of now, and imports may have seen another. Compiled
+        // files are made by importing, and go with their source.
+        let compiled = |path: &Path| path.extension().is_some_and(|ending| ending == "pyc");
+        if let Some(changed) =
+            files.iter().find(|path| !compiled(path) && changed_since(path, self.started))
+        {
+            let path = changed.display();
+            return Err(Error::failed(format!(
+                "{path} has changed while the image was being built"
+            ))
+            .hint("build it again"));
+        }
         let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
         known
             .unwrap_or_default()
@@ -171,6 +204,15 @@ fn process(dump: &Dump, socket: u32) -> Process {
         })
         .collect();
     Process { threads, socket }
+}
+
+/// Whether a file has been written, or put in its place, after a moment.
+fn changed_since(path: &Path, moment: SystemTime) -> bool {
+    path.metadata().is_ok_and(|found| {
+        let changed = UNIX_EPOCH
+            + Duration::new(found.ctime().max(0).cast_unsigned(), found.ctime_nsec() as u32);
+        changed > moment
+    })
 }
 
 /// A part of a mapped file; shorter where the file ends.

@@ -19,6 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::criu::{Criu, Dump, RuntimeDir};
 use crate::error::{Error, Result};
@@ -100,6 +103,8 @@ impl Interrupted {
 #[derive(Debug)]
 pub struct Dumped {
     directory: tempfile::TempDir,
+    /// When the imports began, as files have their times.
+    started: SystemTime,
     /// What the interpreter said of itself.
     report: Report,
     /// Inode of the socket on which it is parked.
@@ -145,6 +150,8 @@ pub fn dump(
     runtime.sweep();
     let directory = dump_directory(&runtime, plan.scratch)?;
     let (flags, recipe) = (plan.flags.canonical(), plan.recipe.last());
+    let started =
+        time_of_files().map_err(|error| Error::failed("cannot read the clock").because(error))?;
     let mut interpreter = match &parent {
         Some(parent) => parent.wake(criu, plan.executable, &flags, recipe)?,
         None => Interpreter::spawn(&Spawn {
@@ -183,12 +190,20 @@ pub fn dump(
     .map_err(|error| check_interrupt(interrupted).err().unwrap_or_else(|| error.into()))?;
     Ok(Dumped {
         directory,
+        started,
         report,
         socket_inode: interpreter.socket_inode,
         wiped_on_fork,
         library: interpreter.library().map(Path::to_owned),
         inherited: parent.map(Parent::bequeath),
     })
+}
+
+/// The time as a file system would write it down now: the kernel's clock of ticks, a few
+/// milliseconds behind the exact one.
+fn time_of_files() -> io::Result<SystemTime> {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)?;
+    Ok(UNIX_EPOCH + Duration::from(now))
 }
 
 /// Follows the interpreter until it is parked.

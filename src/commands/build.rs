@@ -12,7 +12,9 @@ use super::phases::{Phases, Stopwatch};
 use super::{ImageView, gc};
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
+use crate::config::Config;
 use crate::criu::{self, Criu};
+use crate::engine::caller::Caller;
 use crate::engine::namespaced;
 use crate::error::{Error, Result};
 use crate::key::evidence::Evidence;
@@ -46,6 +48,7 @@ struct Answer {
 pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let start = Instant::now();
     let recipe = args.recipe()?;
+    let config = Config::read()?;
     if let Recipe::Script { script } = &recipe
         && !script.is_file()
     {
@@ -83,6 +86,9 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         )));
     }
 
+    let credentials = Caller::read()
+        .map_err(|error| Error::environment("cannot read /proc/self/status").because(error))?
+        .credentials;
     if criu.needs_namespace() {
         // From here on in there; the process that we were ends as we shall.
         namespaced::move_in().map_err(|error| {
@@ -101,7 +107,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
     let _alone = wait_for_others(&store, &record.key, &interrupted, printer)?;
     let existing = store.by_key(&record.key)?;
-    let name = choose_name(&store, args, &recipe, &python, existing.as_ref())?;
+    let name = chosen_name(&store, args, existing.as_ref())?;
     if let Some(image) = &existing
         && !args.force
         && is_unchanged(&store, image)
@@ -119,10 +125,6 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         };
         return answer(args, printer, start, None, image);
     }
-    // With --force the name may be another image's, which then makes room.
-    let replaced: Vec<ImageKey> =
-        store.by_name(&name)?.map(|image| image.record.key).into_iter().collect();
-
     let progress = printer.progress();
     let watch = Stopwatch::new(&*progress);
     let seed = hash_seed(&store.secret()?);
@@ -141,6 +143,18 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| watch.phase(phase))
         .map_err(failed)?;
     watch.phase(Phase::Storing);
+    let (name, _naming) = match name {
+        Some(name) => (name, None),
+        None => {
+            let base = recipe.default_name(&python.version.to_string());
+            made_up_name(&store, &base, &interrupted)?
+        }
+    };
+    // With --force the name may be another image's, which then makes room.
+    let replaced: Vec<ImageKey> = match args.force {
+        true => store.by_name(&name)?.map(|image| image.record.key).into_iter().collect(),
+        false => Vec::new(),
+    };
     let identity = Identity {
         record: ImageRecord { name, ..record },
         python: Python {
@@ -151,18 +165,24 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         },
         interpreter_files: own_files(&python),
         criu: version.to_string(),
+        credentials,
         recipe,
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
     let phases = watch.stop();
-    let image = match args.store {
-        Some(tier) => moved(&store, &stored.image, tier.into())?,
+    let image = match args.store.map(|tier| moved(&store, &stored.image, tier.into())) {
+        Some(Ok(image)) => image,
+        Some(Err(error)) => {
+            // It is stored all the same, and usable.
+            printer.warning(&format!("the image was not moved to another tier: {error}"));
+            store.by_key(&stored.image.record.key)?.unwrap_or(stored.image)
+        }
         None => stored.image,
     };
     drop(progress);
     let built = image.record.key;
     answer(args, printer, start, Some(phases), image)?;
-    gc::after_build(&store, &built, printer);
+    gc::after_build(&store, &config, &built, printer);
     Ok(())
 }
 
@@ -340,52 +360,49 @@ fn interpreter_hash(store: &Store, files: &[PathBuf]) -> Result<Digest> {
     Ok(hasher.finalize().into())
 }
 
-/// The name of the image to be built. One that was chosen by the user must be free, or be
-/// given up by --force; one that is made up here is made up so that it is free.
-fn choose_name(
-    store: &Store,
-    args: &Build,
-    recipe: &Recipe,
-    python: &Inspected,
-    existing: Option<&Image>,
-) -> Result<String> {
-    let taken_by_another = |name: &str| {
-        let other = store.by_name(name)?;
-        Ok::<_, Error>(
-            other.filter(|other| existing.is_none_or(|own| own.record.key != other.record.key)),
-        )
+/// The name of the image to be built, if it is known beforehand. One that was chosen by the
+/// user must be free, or be given up by --force.
+fn chosen_name(store: &Store, args: &Build, existing: Option<&Image>) -> Result<Option<String>> {
+    let Some(name) = &args.name else {
+        return Ok(existing.map(|own| own.record.name.clone()));
     };
-    if let Some(name) = &args.name {
-        return match taken_by_another(name)? {
-            Some(other) if !args.force => Err(Error::failed(format!(
-                "the name {name:?} is taken by the image of {:?} (Python {})",
-                other.record.recipe, other.record.python
-            ))
-            .hint(format!(
-                "choose another name, or replace it: --force, or `pyimg rm {name}` first"
-            ))),
-            _ => Ok(name.clone()),
-        };
+    let is_another = |other: &Image| existing.is_none_or(|own| own.record.key != other.record.key);
+    match store.by_name(name)?.filter(is_another) {
+        Some(other) if !args.force => Err(Error::failed(format!(
+            "the name {name:?} is taken by the image of {:?} (Python {})",
+            other.record.recipe, other.record.python
+        ))
+        .hint(format!("choose another name, or replace it: --force, or `pyimg rm {name}` first"))),
+        _ => Ok(Some(name.clone())),
     }
-    if let Some(own) = existing {
-        return Ok(own.record.name.clone());
-    }
-    let base = recipe.default_name(&python.version.to_string());
-    let mut name = base.clone();
+}
+
+/// A name that is free, and stays so for this build as long as it holds the lock: others that
+/// make a name of the same beginning wait.
+fn made_up_name(
+    store: &Store,
+    base: &str,
+    interrupted: &Interrupted,
+) -> Result<(String, Option<store::BuildLock>)> {
+    let stands_for_name = ImageKey::from(blake3::hash(format!("name {base}").as_bytes()));
+    let lock = store.lock_build(&stands_for_name, &mut || capture::check_interrupt(interrupted))?;
+    let mut name = base.to_owned();
     for number in 2.. {
-        if taken_by_another(&name)?.is_none() {
+        if store.by_name(&name)?.is_none() {
             break;
         }
         name = format!("{base}-{number}");
     }
-    Ok(name)
+    Ok((name, lock))
 }
 
-/// Whether an image can still be used as it is.
+/// Whether an image can still be used as it is. That of a compressed one takes a look at its
+/// pages: it is damaged for good if they cannot be brought back.
 fn is_unchanged(store: &Store, image: &Image) -> bool {
-    let manifest = store.load_manifest::<Manifest>(&image.id);
+    let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let evidence = Evidence::read(&store.image_dir(&image.id).join(EVIDENCE));
-    manifest.is_ok() && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
+    evidence.is_ok_and(|evidence| evidence.first_change().is_none())
+        && store.cold_packs_are_sound(&manifest.packs)
 }
 
 /// The hash seed of all images of a store: secret, and one, so that images share pages.

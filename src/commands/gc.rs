@@ -251,8 +251,10 @@ fn say(plan: &Plan, cleaned: &Cleaned, printer: &Printer) {
     }
     let left = plan.repacks.len() - cleaned.repacked.len();
     if left > 0 {
-        printer
-            .note(&format!("{} left for the next time: in use", human::count(left as u64, "pack")));
+        printer.note(&format!(
+            "{} left as they are: in use, or damaged",
+            human::count(left as u64, "pack")
+        ));
     }
     printer.note(&format!(
         "{} freed, {} in use",

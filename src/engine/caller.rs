@@ -24,6 +24,12 @@ pub struct Caller {
     pub limits: Vec<(u64, u64)>,
     /// The execution domain.
     pub personality: u32,
+    /// User and group ids and capabilities, in one line.
+    pub credentials: String,
+    /// Whether there are children, which a process can have from before an `exec`.
+    pub has_children: bool,
+    /// Whether a timer of `setitimer(2)` runs, which survives an `exec`.
+    pub has_timer: bool,
     /// Whether the scheduling policy is `SCHED_OTHER`; CRIU restores no other.
     pub is_scheduled_ordinarily: bool,
 }
@@ -42,7 +48,13 @@ impl Caller {
                 .and_then(|value| u64::from_str_radix(value.trim(), radix).ok())
                 .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
         };
+        let ids = ["Uid:", "Gid:", "CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
+        let ids = status.lines().filter(|line| ids.iter().any(|id| line.starts_with(id)));
+        let ids: Vec<&str> = ids.flat_map(str::split_whitespace).collect();
         Ok(Self {
+            credentials: ids.join(" "),
+            has_children: crate::sys::has_children(),
+            has_timer: crate::sys::has_timer(),
             umask: field("Umask", 8)? as u32,
             ignored_signals: field("SigIgn", 16)?,
             blocked_signals: field("SigBlk", 16)?,
@@ -107,6 +119,8 @@ mod tests {
         let caller = Caller::read().unwrap();
         assert_eq!(caller.limits.len(), 16);
         assert_eq!(caller.umask & !0o777, 0);
+        assert_eq!(caller.credentials.split(' ').count(), 6 + 4 + 4 + 4, "{}", caller.credentials);
+        assert!(!caller.has_timer);
     }
 
     #[test]

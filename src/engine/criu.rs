@@ -116,7 +116,7 @@ pub fn start<E: Send>(
 ) -> Result<Pid, NotStarted<E>> {
     let surroundings = Surroundings::prepare()?;
     let started = restore(criu, parked, request, check).and_then(|restored| {
-        wait_for_start(&restored.socket)?;
+        wait_for_start(&restored)?;
         Ok(restored.pid)
     });
     started.inspect_err(|_| {
@@ -297,10 +297,19 @@ impl Fresh {
 }
 
 /// Waits until the park library says that the program is about to run.
-fn wait_for_start<E>(socket: &OwnedFd) -> Result<(), NotStarted<E>> {
-    let message = receive(socket, START_DEADLINE)?;
+fn wait_for_start<E>(restored: &Restored) -> Result<(), NotStarted<E>> {
+    let in_time = receive(&restored.socket, START_DEADLINE)?;
+    let message = match &in_time {
+        Some(message) => message.clone(),
+        None => {
+            // Only its last word can tell whether it may run again.
+            let _ = kill(restored.pid, Signal::SIGKILL);
+            receive(&restored.socket, START_DEADLINE)?.unwrap_or_default()
+        }
+    };
     match message.trim_end() {
         "started" => Ok(()),
+        "" if in_time.is_none() => Err(NotStarted::Refused("it did not answer in time".into())),
         "" => Err(NotStarted::Refused("it ended without a word".into())),
         other => Err(NotStarted::Refused(other.trim_start_matches("failed ").into())),
     }
@@ -345,21 +354,22 @@ fn show_images<E>(
     Ok(())
 }
 
-/// One message from the socket as text; empty when the other end is closed.
-fn receive<E>(socket: &OwnedFd, deadline: Duration) -> Result<String, NotStarted<E>> {
+/// One message from the socket as text, empty when the other end is closed; none if there was
+/// none in time.
+fn receive<E>(socket: &OwnedFd, deadline: Duration) -> Result<Option<String>, NotStarted<E>> {
     let end = Instant::now() + deadline;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Err(NotStarted::Refused("it did not answer in time".into())),
+            Ok(0) => return Ok(None),
             Ok(_) => break,
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
     let (bytes, _) = crate::sys::receive(socket)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Ends and reaps every child: after a failed restore, a dead task would hold its pid,

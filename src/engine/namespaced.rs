@@ -22,9 +22,8 @@ use std::process::ExitStatus;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, getsid, setsid};
 
 use super::criu::{NotStarted, Parked};
 use super::request::Request;
@@ -278,7 +277,8 @@ impl Namespaced {
     /// # Errors
     /// When signals cannot be read.
     pub fn wait(self) -> io::Result<ExitStatus> {
-        let arrivals = SignalFd::with_flags(&supervise::signals(), SfdFlags::SFD_CLOEXEC)?;
+        let arrivals = supervise::take_signals()?;
+        let leads_session = getsid(None) == Ok(Pid::this());
         loop {
             let (said, arrived) = {
                 let mut ready = [
@@ -294,7 +294,8 @@ impl Namespaced {
             if arrived && let Ok(Some(arrived)) = arrivals.read_signal() {
                 let signal = arrived.ssi_signo.cast_signed();
                 if signal != Signal::SIGCHLD as i32
-                    && (!self.same_group || is_for_the_child(arrived.ssi_code))
+                    && (!self.same_group
+                        || is_for_the_child(arrived.ssi_signo, arrived.ssi_code, leads_session))
                 {
                     self.pass_on(signal);
                 }
@@ -350,8 +351,7 @@ fn attend(socket: &OwnedFd, worker: Pid, same_group: bool) -> ! {
     crate::sys::let_go_of(0..=2);
     crate::sys::close_all_but(socket);
     let _ = nix::unistd::chdir("/");
-    let arrivals = SignalFd::with_flags(&supervise::signals(), SfdFlags::SFD_CLOEXEC);
-    let Ok(arrivals) = arrivals else { crate::sys::exit_now(1) };
+    let Ok(arrivals) = supervise::take_signals() else { crate::sys::exit_now(1) };
     // Whether the outer process stands still because of the worker: it will say when not.
     let mut told_to_stop = false;
     loop {

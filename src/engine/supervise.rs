@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getsid};
 
 use crate::sys::{change_of_child, send_signal, set_disposition};
 
@@ -43,7 +43,8 @@ pub fn signals() -> SigSet {
 /// # Errors
 /// When the child cannot be waited for, which does not happen to a child of ours.
 pub fn wait(child: Pid) -> io::Result<ExitStatus> {
-    let arrivals = SignalFd::with_flags(&signals(), SfdFlags::SFD_CLOEXEC)?;
+    let arrivals = take_signals()?;
+    let leads_session = getsid(None) == Ok(Pid::this());
     loop {
         // Look before waiting: the child may have ended before its signal was taken.
         while let Some(change) = change_of_child(child.as_raw())? {
@@ -58,18 +59,28 @@ pub fn wait(child: Pid) -> io::Result<ExitStatus> {
             }
         }
         let Ok(Some(arrived)) = arrivals.read_signal() else { continue };
-        if is_for_the_child(arrived.ssi_code) {
+        if is_for_the_child(arrived.ssi_signo, arrived.ssi_code, leads_session) {
             let _ = send_signal(child.as_raw(), arrived.ssi_signo.cast_signed());
         }
     }
 }
 
+/// From here on all signals that a program can take are taken one by one: SIGALRM too, now
+/// that nothing is restored any more.
+pub(super) fn take_signals() -> io::Result<SignalFd> {
+    let mut all = signals();
+    all.add(Signal::SIGALRM);
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
+    Ok(SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC)?)
+}
+
 /// Whether a signal that reached us has to be passed on. What comes from the kernel
-/// (the terminal's keys, a hang-up, a window that changed) went to the whole process
-/// group, and so to the child, or is about the child; `si_code` is positive then
-/// (`sigaction(2)`).
-pub(super) fn is_for_the_child(code: i32) -> bool {
-    code <= 0
+/// (the terminal's keys, a window that changed) went to the whole process group, and so to
+/// the child, or is about the child; `si_code` is positive then (`sigaction(2)`). But a
+/// terminal that goes away tells the leader of its session, and nobody else.
+pub(super) fn is_for_the_child(signal: u32, code: i32, leads_session: bool) -> bool {
+    let hangs_up = [libc::SIGHUP, libc::SIGCONT].contains(&signal.cast_signed());
+    code <= 0 || (leads_session && hangs_up)
 }
 
 /// Whether somebody else has continued a child that had been stopped.
@@ -121,10 +132,16 @@ mod tests {
     #[test]
     fn keys_are_not_passed_on_twice() {
         let (from_kernel, from_kill, from_queue) = (0x80, 0, -1);
-        assert!(!is_for_the_child(from_kernel));
-        assert!(!is_for_the_child(libc::CLD_EXITED));
-        assert!(is_for_the_child(from_kill));
-        assert!(is_for_the_child(from_queue));
+        let passed_on = |signal: i32, code, leads_session| {
+            is_for_the_child(signal.cast_unsigned(), code, leads_session)
+        };
+        for leads_session in [false, true] {
+            assert!(!passed_on(libc::SIGINT, from_kernel, leads_session));
+            assert!(!passed_on(libc::SIGCHLD, libc::CLD_EXITED, leads_session));
+            assert!(passed_on(libc::SIGTERM, from_kill, leads_session));
+            assert!(passed_on(libc::SIGTERM, from_queue, leads_session));
+            assert_eq!(passed_on(libc::SIGHUP, from_kernel, leads_session), leads_session);
+        }
     }
 
     #[test]

@@ -86,6 +86,10 @@ impl PythonEnv {
                 _ if AT_START.contains(&plain) => return Err(format!("{plain} is set")),
                 _ if READ_LATER.contains(&plain) => {}
                 _ => {
+                    if NAMES_DIRECTORIES.contains(&plain) && is_relative(value) {
+                        let cwd = std::env::current_dir().unwrap_or_default();
+                        counted.insert("working directory".to_owned(), escaped(cwd.as_os_str()));
+                    }
                     counted.insert(escaped(name), escaped(value));
                 }
             }
@@ -123,6 +127,14 @@ impl PythonEnv {
         let missing = || other.keys().find(|name| !self.0.contains_key(**name));
         own.map(|(name, _)| name.clone()).or_else(|| missing().map(|name| (*name).to_owned()))
     }
+}
+
+/// Variables that name directories, from which Python makes absolute paths when it starts.
+const NAMES_DIRECTORIES: [&str; 3] = ["PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"];
+
+/// Whether a list of directories depends on the working directory, which an empty name means.
+fn is_relative(list: &OsStr) -> bool {
+    list.as_bytes().split(|byte| *byte == b':').any(|path| !path.starts_with(b"/"))
 }
 
 /// Any bytes as one line of text, different for different bytes.

@@ -172,6 +172,12 @@ impl Wanted<'_> {
         if let Some(found) = shadow {
             return Err(Miss::Shadowed { module: found.module, path: found.path });
         }
+        let elsewhere = |(_, directory): &(&String, &PathBuf)| {
+            source.first_path.as_ref() != Some(directory) && !self.python_path.contains(directory)
+        };
+        if let Some((module, directory)) = content.local_modules.iter().find(elsewhere) {
+            return Err(Miss::NotSeen { module: module.clone(), directory: directory.clone() });
+        }
         Ok(Chosen { source, id, name, manifest })
     }
 }

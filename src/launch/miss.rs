@@ -67,6 +67,13 @@ pub enum Miss {
         /// The file or directory that comes first.
         path: PathBuf,
     },
+    /// A module of the image came from a directory in which this program does not look.
+    NotSeen {
+        /// The module.
+        module: String,
+        /// Where it came from.
+        directory: PathBuf,
+    },
     /// The image's files are damaged or missing.
     Damaged(String),
     /// The image is compressed, and was not decompressed: the store cannot be written,
@@ -106,6 +113,7 @@ impl Miss {
             Self::InterpreterChanged(_) => "interpreter-changed",
             Self::ModuleChanged(_) => "module-changed",
             Self::Shadowed { .. } => "shadowed",
+            Self::NotSeen { .. } => "not-seen",
             Self::Damaged(_) => "damaged",
             Self::Cold(_) => "cold",
             Self::Unrestorable(_) => "unrestorable",
@@ -144,6 +152,9 @@ impl Miss {
             Self::ModuleChanged(path) => format!("{} has changed", path.display()),
             Self::Shadowed { module, path } => {
                 format!("{} would be imported as {module}", path.display())
+            }
+            Self::NotSeen { module, directory } => {
+                format!("{module} of the image is from {}", directory.display())
             }
             Self::Cold(why) => format!("the image is compressed: {why}"),
             Self::NoCriu(why) => format!("no usable CRIU: {why}"),
@@ -208,6 +219,7 @@ mod tests {
             Miss::InterpreterChanged("/usr/bin/python3.11".into()),
             Miss::ModuleChanged("/m.py".into()),
             Miss::Shadowed { module: "numpy".into(), path: "/w/numpy.py".into() },
+            Miss::NotSeen { module: "helper".into(), directory: "/w".into() },
             Miss::Damaged(text()),
             Miss::Cold(text()),
             Miss::Unrestorable(text()),
@@ -241,6 +253,7 @@ host-differs: the image is of another kernel
 interpreter-changed: /usr/bin/python3.11 has changed
 module-changed: /m.py has changed
 shadowed: /w/numpy.py would be imported as numpy
+not-seen: helper of the image is from /w
 damaged: text
 cold: the image is compressed: text
 unrestorable: text

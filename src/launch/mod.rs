@@ -35,7 +35,7 @@ use crate::key::evidence::Evidence;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::key::which::FileId;
-use crate::manifest::EVIDENCE;
+use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, Image, RunStore, Tier};
 
 /// Exit status when there is no interpreter at all, as a shell has it.
@@ -51,6 +51,14 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 pub fn main() -> i32 {
     let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
     let caller = Caller::read();
+    // Our files count for the caller's limit of file sizes (`RLIMIT_FSIZE`); beyond it a
+    // write is to fail, and not to end us. CPython ignores the signal as well.
+    let was_ignored = crate::sys::is_ignored(libc::SIGXFSZ);
+    let _ = crate::sys::set_disposition(libc::SIGXFSZ, true);
+    let plain = |executable: &Path, line: &CommandLine, changes: &[(OsString, OsString)]| {
+        let _ = crate::sys::set_disposition(libc::SIGXFSZ, was_ignored);
+        plain(executable, &line.python, changes)
+    };
     let mut arguments = std::env::args_os();
     let invoked_as = arguments.next().unwrap_or_default();
     let line = match CommandLine::parse(arguments, || stdin_is_interactive(closed)) {
@@ -77,7 +85,7 @@ pub fn main() -> i32 {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
             log.miss(&Miss::Interpreter { path: exec.clone(), why });
-            return plain(&exec, &line.python, &[(GUARD.into(), guard)]);
+            return plain(&exec, &line, &[(GUARD.into(), guard)]);
         }
         Found::Nothing => {
             log.miss(&Miss::NoInterpreter);
@@ -96,7 +104,7 @@ pub fn main() -> i32 {
         Err(miss) => {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
-            plain(&interpreter.invoked, &line.python, &interpreter.environment)
+            plain(&interpreter.invoked, &line, &interpreter.environment)
         }
     }
 }
@@ -123,8 +131,8 @@ impl Launch<'_> {
         let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
         let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
         let store = store.ok_or(Miss::NoStore(dir))?;
-        if !caller.is_scheduled_ordinarily {
-            return Err(Miss::Unrestorable("the scheduling policy is not the ordinary one".into()));
+        if let Some(why) = obstacle(caller) {
+            return Err(Miss::Unrestorable(why.into()));
         }
         let python_path = python_path(run, cwd, &environment);
         let named = match &options.image {
@@ -142,6 +150,7 @@ impl Launch<'_> {
                     first_miss.take().unwrap_or(miss)
                 })?,
             };
+            suits(&chosen.manifest.content, caller)?;
             let request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
             match start(&store, &chosen, &request) {
@@ -198,6 +207,34 @@ impl Launch<'_> {
             }
         }
     }
+}
+
+/// What this process has that no restored one would, being another process.
+fn obstacle(caller: &Caller) -> Option<&'static str> {
+    let own_pid = std::process::id().to_string();
+    let is_own_pid = |value: OsString| value == *own_pid;
+    [
+        (!caller.is_scheduled_ordinarily, "the scheduling policy is not the ordinary one"),
+        (caller.has_children, "there are children from before"),
+        (caller.has_timer, "a timer is running"),
+        (std::env::var_os("LISTEN_PID").is_some_and(is_own_pid), "LISTEN_PID names this process"),
+    ]
+    .into_iter()
+    .find_map(|(is_so, why)| is_so.then_some(why))
+}
+
+/// Whether a process of this image can be what the caller would be.
+fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
+    if image.credentials != caller.credentials {
+        let why = "the image was built with other user or group ids or capabilities";
+        return Err(Miss::Unrestorable(why.into()));
+    }
+    // The main thread gets the caller's mask; the others have been there before.
+    if caller.blocked_signals != 0 && image.process.threads.len() > 1 {
+        let why = "signals are blocked, which they are not in the threads of the image";
+        return Err(Miss::Unrestorable(why.into()));
+    }
+    Ok(())
 }
 
 /// Has an image run the program of the request.

@@ -119,7 +119,9 @@ impl Source {
                 }
                 let mut file = File::open(&path).map_err(unreadable)?;
                 if is_zip(&mut file, metadata.len()).map_err(unreadable)? {
-                    return Ok(Self { form: Form::Archive, first_path: Some(path), imports: None });
+                    // It would have to be looked through for modules that come first.
+                    let text = format!("{} is a zip archive", script.display());
+                    return Err(Miss::Program(text));
                 }
                 let text = reader.text(&mut file).map_err(unreadable)?;
                 if is_byte_code(&path, &text) {

@@ -50,6 +50,15 @@ pub(super) fn trusted_file(path: &Path) -> Result<Metadata> {
     Ok(found)
 }
 
+/// The same for a directory.
+pub(super) fn trusted_dir(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).doing("read", path)?;
+    if !found.is_dir() {
+        return Err(Error::failed(format!("{} is not a directory", path.display())));
+    }
+    check(path, &found)
+}
+
 /// Makes a directory that only its owner may enter; one that is there already
 /// is left as it is.
 pub(super) fn private_dir(path: &Path) -> Result<()> {
@@ -144,11 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_a_file() {
+    fn a_link_is_not_what_it_leads_to() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("l");
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
         let error = trusted_file(&link).unwrap_err().to_string();
         assert_eq!(error, format!("{} is not a regular file", link.display()));
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let error = trusted_dir(&link).unwrap_err().to_string();
+        assert_eq!(error, format!("{} is not a directory", link.display()));
+        trusted_dir(dir.path()).unwrap();
     }
 }

@@ -17,7 +17,9 @@ use super::failure::Doing;
 use super::ids::{PackId, PageHash};
 use super::pack::{self, PackFile, PackInfo, offset_of, tables_of};
 use super::pages::{self, PAGE};
+use super::repack::InUse;
 use super::seekable::{FRAME, Packer, Table};
+use super::slots::Slots;
 use super::{Store, access, durable, fault, lock, remove, thaw, tier};
 use crate::error::Result;
 
@@ -75,12 +77,15 @@ impl Store {
             thaw::bring_back(layout, &info, lock::PATIENCE)?;
         }
         tier::check_raw(layout, &info)?;
+        // Without the manifests it cannot be told which pages may be missing.
+        let users = self.rows().users(id)?;
+        let Some(used) = InUse::new(self).of(id, &users) else { return Ok(None) };
         let temporary = layout.temporary();
         let dir = tempfile::Builder::new().prefix("freeze-").tempdir_in(&temporary);
         let dir = dir.doing("create a directory in", &temporary)?;
         access::make_private(dir.path()).doing("create", dir.path())?;
         let packed = dir.path().join("pack");
-        compress(&PackFile::open(&raw)?, &info, &packed, progress)?;
+        compress(&PackFile::open(&raw)?, &info, &used, &packed, progress)?;
         fault::point("freeze-compressed");
         let mark = |path: &Path| path.symlink_metadata().map(|found| (found.dev(), found.ino()));
         let ours = mark(&packed).doing("read", &packed)?;
@@ -116,6 +121,7 @@ impl Store {
 fn compress(
     pack: &PackFile,
     info: &PackInfo,
+    used: &Slots,
     to: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<()> {
@@ -135,7 +141,9 @@ fn compress(
             let parts: Vec<_> = round
                 .iter()
                 .zip(&mut packers)
-                .map(|(part, packer)| scope.spawn(|| compress_part(pack, part, hashes, packer)))
+                .map(|(part, packer)| {
+                    scope.spawn(|| compress_part(pack, part, hashes, used, packer))
+                })
                 .collect();
             let join = |part: thread::ScopedJoinHandle<'_, Result<Vec<u8>>>| {
                 part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -174,12 +182,13 @@ fn compress_part(
     pack: &PackFile,
     part: &Range<u64>,
     hashes: &[PageHash],
+    used: &Slots,
     packer: &mut Packer,
 ) -> Result<Vec<u8>> {
     let bytes = pack.read(part.start, part.end - part.start)?;
     if (offset_of(0)..tables_of(pack.pages())).contains(&part.start) {
         let first = part.start as usize / PAGE - 1;
-        check_pages(&bytes, &hashes[first..]).map_err(|()| {
+        check_pages(&bytes, first, hashes, |slot| !used.has(slot)).map_err(|()| {
             pack::damaged(pack.path(), "pages are not what they were").hint(VERIFY)
         })?;
     }
@@ -187,15 +196,22 @@ fn compress_part(
 }
 
 /// What to do about damaged pages.
-pub(super) const VERIFY: &str = "`pyimg verify` says which images that concerns";
+pub(super) const VERIFY: &str = "`pyimg verify --read-data` says which images that concerns";
 
-/// Compares pages with their hashes. One of zeroes may stand for one that no image uses.
-pub(super) fn check_pages(bytes: &[u8], hashes: &[PageHash]) -> Result<(), ()> {
-    let is_right = |(page, hash): (&[u8], &PageHash)| {
+/// Compares pages, from the slot `first` on, with the hashes of all. One of zeroes may stand
+/// for one that was dropped, in the slots where that may be.
+pub(super) fn check_pages(
+    bytes: &[u8],
+    first: usize,
+    hashes: &[PageHash],
+    may_be_dropped: impl Fn(u64) -> bool,
+) -> Result<(), ()> {
+    let is_right = |(slot, page): (usize, &[u8])| {
         let found = pages::hash_one(page);
-        found == *hash || found == pages::zero_hash()
+        hashes.get(slot) == Some(&found)
+            || (found == pages::zero_hash() && may_be_dropped(slot as u64))
     };
-    match bytes.chunks_exact(PAGE).zip(hashes).all(is_right) {
+    match (first..).zip(bytes.chunks_exact(PAGE)).all(is_right) {
         true => Ok(()),
         false => Err(()),
     }

@@ -109,6 +109,7 @@ impl Store {
     /// # Errors
     /// When the index cannot be written.
     pub fn set_next_gc(&self, max_bytes: u64, next: &NextGc) -> Result<()> {
+        let _beside_repairs = lock::add(&self.layout)?;
         index::shrink(&self.index, self.dir(), |_| self.rows().set_next_gc(max_bytes, next))
     }
 
@@ -132,28 +133,38 @@ impl Store {
             self.remove_planned(part, cleaned)?;
             progress(Step::Removing, part.iter().map(|(_, removal)| removal.bytes).sum());
         }
-        if plan.removals.is_empty() && !plan.leftovers.is_empty() {
+        let left = !plan.leftovers.is_empty() || lock::has_old_runs(&self.layout);
+        if plan.removals.is_empty() && left {
             self.remove_planned(&[], cleaned)?;
         }
         progress(Step::Removing, plan.leftovers.iter().map(|left| left.bytes).sum());
+        // One pack that is damaged is no reason to leave the others as they are.
+        let mut first_problem = Ok(());
         for (at, repack) in plan.repacks.iter().enumerate() {
             progress(Step::Repacking, 0);
-            if let Some(bytes) = self.repack(&repack.pack)? {
-                cleaned.repacked.push(at);
-                cleaned.bytes += bytes;
+            match self.repack(&repack.pack) {
+                Ok(Some(bytes)) => {
+                    cleaned.repacked.push(at);
+                    cleaned.bytes += bytes;
+                }
+                Ok(None) => {}
+                Err(problem) => first_problem = first_problem.and(Err(problem)),
             }
             progress(Step::Repacking, repack.bytes());
         }
         for (at, freeze) in plan.freezes.iter().enumerate() {
             progress(Step::Freezing, 0);
             let mut report = |bytes| progress(Step::Freezing, bytes);
-            let frozen = self.freeze(&[freeze.pack], &mut report)?;
-            if frozen.packs > 0 {
-                cleaned.frozen.push(at);
-                cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
+            match self.freeze(&[freeze.pack], &mut report) {
+                Ok(frozen) if frozen.packs > 0 => {
+                    cleaned.frozen.push(at);
+                    cleaned.bytes += frozen.bytes_before.saturating_sub(frozen.bytes_after);
+                }
+                Ok(_) => {}
+                Err(problem) => first_problem = first_problem.and(Err(problem)),
             }
         }
-        Ok(())
+        first_problem
     }
 
     /// Removes those of these images that are still as they were, and what nobody refers to.

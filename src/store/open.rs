@@ -12,6 +12,7 @@ use super::layout::{self, Layout};
 use super::lock::BuildLock;
 use super::reader::{Reader, not_a_directory};
 use super::record::FileState;
+use super::verify::listing;
 use super::{access, durable, lock};
 use crate::error::{Error, Result};
 
@@ -49,12 +50,12 @@ impl Store {
             return Err(not_a_directory(dir));
         }
         access::check(dir, &found)?;
-        let index = match layout.index().exists() {
-            true => {
+        let index = match layout.index().symlink_metadata() {
+            Ok(_) => {
                 access::trusted_file(&layout.index())?;
                 Some(index::open(&layout)?)
             }
-            false => None,
+            Err(_) => None,
         };
         let index = match index {
             Some((index, State::Current)) => index,
@@ -86,11 +87,13 @@ impl Store {
     /// Pins an image, so that cleaning up leaves it alone, or unpins it; false if
     /// there is none with this key.
     pub fn set_pinned(&self, key: &ImageKey, pinned: bool) -> Result<bool> {
+        let _beside_repairs = lock::add(&self.layout)?;
         index::change(&self.index, self.dir(), |_| self.rows().set_pinned(key, pinned))
     }
 
     /// Remembers the hash of a big file in this state.
     pub fn set_interpreter_hash(&self, path: &str, state: &FileState, hash: &Digest) -> Result<()> {
+        let _beside_repairs = lock::add(&self.layout)?;
         index::change(&self.index, self.dir(), |_| self.rows().set_interpreter(path, state, hash))
     }
 }
@@ -109,7 +112,7 @@ fn create_dir(dir: &Path) -> Result<()> {
 /// Makes what is missing of a store, or migrates it, alone.
 fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     let dir = layout.root();
-    if !layout.index().exists() {
+    if layout.index().symlink_metadata().is_err() {
         refuse_foreign(layout)?;
     }
     let _lock = lock::alter(layout, lock::PATIENCE)?;
@@ -127,12 +130,15 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     }
     // Where there is an index, everything else is there, after a power cut too.
     durable::sync_dir(dir)?;
+    match layout.index().symlink_metadata() {
+        Ok(_) => {
+            access::trusted_file(&layout.index())?;
+        }
+        Err(_) => refuse_lost(layout)?,
+    }
     let (mut index, state) = index::open(layout)?;
     if state == State::Empty {
-        let mut images = fs::read_dir(layout.images()).doing("read", &layout.images())?;
-        if images.next().is_some() {
-            return Err(damaged(dir, "its index is empty, but there are images"));
-        }
+        refuse_lost(layout)?;
         access::make_private_file(&layout.index()).doing("change the mode of", &layout.index())?;
     }
     index::migrate(&mut index, dir, state)?;
@@ -147,6 +153,15 @@ pub(super) fn make_secret(layout: &Layout) -> Result<()> {
     durable::sync_file(&new)?;
     durable::put(&new, layout.root(), &layout.secret())?;
     Ok(())
+}
+
+/// Images without an index that knows them are not to be forgotten, nor to be swept as what
+/// nobody refers to: a repair finds them again.
+pub(super) fn refuse_lost(layout: &Layout) -> Result<()> {
+    match listing::has_images(layout) {
+        true => Err(damaged(layout.root(), "its index is empty or missing, but there are images")),
+        false => Ok(()),
+    }
 }
 
 /// A directory full of other things is nobody's store: the mistake is in

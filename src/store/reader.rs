@@ -20,6 +20,7 @@ use super::index::{self, State};
 use super::layout::{self, Layout};
 use super::lock::{self, Lock};
 use super::manifest::{self, Manifest};
+use super::open;
 use super::record::{Candidate, CandidateQuery, FileState, Image, Overview};
 use super::tier::Tier;
 use crate::error::{Error, Result};
@@ -56,7 +57,10 @@ impl RunStore {
         access::check(dir, &found)?;
         let index = layout.index();
         match fs::symlink_metadata(&index) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                open::refuse_lost(&layout)?;
+                return Ok(None);
+            }
             found => found.doing("read", &index)?,
         };
         access::trusted_file(&index)?;
@@ -65,7 +69,10 @@ impl RunStore {
             (index, State::Current) => {
                 Ok(Some(Self { reader: Reader { layout, index }, _lock: lock }))
             }
-            (_, State::Empty) => Ok(None),
+            (_, State::Empty) => {
+                open::refuse_lost(&layout)?;
+                Ok(None)
+            }
             (_, State::Old(version)) => Err(index::older(layout.root(), version)),
         }
     }

@@ -73,7 +73,7 @@ impl Store {
         let layout = &self.layout;
         let orphans = Orphans::of(self)?;
         let mut freed = Freed::default();
-        clear_temporary(layout);
+        freed.bytes += clear_temporary(layout);
         if !orphans.is_empty() || lock::has_old_runs(layout) {
             let outlasted = lock::outlast_runs(layout, PATIENCE)?;
             freed.postponed = !outlasted && !orphans.is_empty();
@@ -175,17 +175,24 @@ fn delete(path: &Path) -> io::Result<()> {
 
 /// Deletes what builds that were cut off have left. The caller holds the change
 /// lock alone, so no build is under way.
-pub(super) fn clear_temporary(layout: &Layout) {
-    clear(layout, |name| !name.starts_with(DISCARDED) && !lock::is_old_runs(name));
+/// Tells the disk space that they took.
+pub(super) fn clear_temporary(layout: &Layout) -> u64 {
+    clear(layout, |name| !name.starts_with(DISCARDED) && !lock::is_old_runs(name))
 }
 
-/// Deletes some of what lies in `tmp`. What cannot be deleted does no harm.
-fn clear(layout: &Layout, which: impl Fn(&str) -> bool) {
+/// Deletes some of what lies in `tmp`, and tells the disk space that it took. What cannot be
+/// deleted does no harm.
+fn clear(layout: &Layout, which: impl Fn(&str) -> bool) -> u64 {
+    let mut bytes = 0;
     for entry in fs::read_dir(layout.temporary()).into_iter().flatten().flatten() {
         if which(&entry.file_name().to_string_lossy()) {
-            let _ = delete(&entry.path());
+            let size = disk_bytes(&entry.path()).unwrap_or(0);
+            if delete(&entry.path()).is_ok() {
+                bytes += size;
+            }
         }
     }
+    bytes
 }
 
 /// Takes back what a failed commit has put, unless the index refers to it (for

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 
 use super::failure::Doing;
+use super::freeze::VERIFY;
 use super::ids::{ImageId, PackId};
 use super::pack::{self, PackFile, PackInfo, PackWriter, offset_of};
 use super::pages::{self, PAGE};
@@ -118,8 +119,7 @@ fn copy_used(pack: &PackFile, info: &PackInfo, used: &Slots, to: PathBuf) -> Res
             let bytes = pack.read(offset_of(at), (end - at) * PAGE as u64)?;
             let wanted = &hashes[at as usize..end as usize];
             if pages::hash(&bytes) != wanted {
-                return Err(pack::damaged(pack.path(), "pages are not what they were")
-                    .hint("`pyimg verify` says which images that concerns"));
+                return Err(pack::damaged(pack.path(), "pages are not what they were").hint(VERIFY));
             }
             writer.write(at, wanted, &bytes)?;
         }

@@ -14,6 +14,8 @@ use super::failure::Doing;
 use super::ids::{ImageId, PackId};
 use super::layout::{self, Layout};
 use super::pack::{self, PackFile, PackInfo};
+use super::slots::Slots;
+use super::verify::packs::{check_pages, check_tables};
 use super::{Reader, Store, access, lock};
 use crate::error::{Error, Result};
 
@@ -94,6 +96,24 @@ impl Reader {
             Err(_) if !is_cold(&self.layout, id)? => PackFile::open(&self.layout.pack(id)),
             opened => opened,
         }
+    }
+}
+
+impl Reader {
+    /// Whether those of these packs that are cold could be brought back: reads all of them,
+    /// and writes nothing.
+    pub fn cold_packs_are_sound(&self, packs: &[PackInfo]) -> bool {
+        packs.iter().all(|info| {
+            let path = self.layout.cold_pack(&info.id);
+            if path.symlink_metadata().is_err() {
+                return true;
+            }
+            PackFile::open_cold(&path).is_ok_and(|pack| {
+                pack.is(info)
+                    && check_tables(&pack, &info.id).is_none()
+                    && check_pages(&pack, &Slots::default(), &|_| {}).is_empty()
+            })
+        })
     }
 }
 

@@ -249,7 +249,8 @@ def report():
             "files": files(),
             "site_directories": site_directories(),
             "import_ns": took,
-            "sys_path": [path for path in sys.path if isinstance(path, str)],
+            "sys_path": [path for path in sys.path[own_entry() :] if isinstance(path, str)],
+            "own_directory": own_directory(),
         }
     )
     try:
@@ -279,6 +280,17 @@ def origins():
             directory = directory.rpartition("/")[0]
         found[name] = directory
     return found
+
+
+def own_entry():
+    """How many entries at the front of sys.path are there for this recipe only."""
+    return state["path0"] is not None and sys.path[:1] == [state["path0"]]
+
+
+def own_directory():
+    """What stood in front of sys.path for this recipe, if anything did; "" is
+    the working directory."""
+    return None if state["path0"] is None else state["path0"] or posix.getcwd()
 
 
 def preload():
@@ -346,11 +358,14 @@ def tidy():
     if hooks:
         for function, arguments, keywords in reversed(hooks.get_before_snapshot()):
             function(*arguments, **keywords)
-    if state["path0"] is not None and sys.path[:1] == [state["path0"]]:
+    if own_entry():
         del sys.path[0]
     for path in state["path0"], posix.getcwd():
         if path not in sys.path:
             sys.path_importer_cache.pop(path, None)
+    for path, finder in list(sys.path_importer_cache.items()):
+        if finder is None:  # there may be a directory of that name when the image is used
+            del sys.path_importer_cache[path]
     linecache = sys.modules.get("linecache")
     if linecache:
         linecache.cache.pop("<string>", None)
@@ -585,6 +600,10 @@ def renew(rehearsal=False):
     if module:
         key = module.AuthenticationString(posix.urandom(32))
         module._current_process._config["authkey"] = key
+        try:
+            module.ORIGINAL_DIR = posix.getcwd()
+        except OSError:
+            module.ORIGINAL_DIR = None
     module = get("multiprocessing.synchronize")
     if module:
         module.SemLock._rand.__dict__.pop("_rng_pid", None)

@@ -180,9 +180,11 @@ _Noreturn void wake(void)
     interrupted = renew_python() || interrupted;
     if (request.head.flags & FLAG_AWAIT_GO)
         gate_await_go();
-    duties_signal_mask(&request);
+    /* In this order: a signal that has waited may stop or end the process, and
+     * pyrun must know by then that the program has begun. */
     gate_say("started\n", -1);
     gate_close();
+    duties_signal_mask(&request);
     if (interrupted)
         py.PyErr_SetInterrupt();
     finish(program_run(&program));

@@ -17,14 +17,18 @@ use crate::ui::{Printer, human};
 const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// Makes room for what was built. It is no reason for a build to fail that this does.
-pub(in crate::commands) fn after_build(store: &Store, built: &ImageKey, printer: &Printer) {
-    if let Err(error) = make_room(store, built, printer) {
+pub(in crate::commands) fn after_build(
+    store: &Store,
+    config: &Config,
+    built: &ImageKey,
+    printer: &Printer,
+) {
+    if let Err(error) = make_room(store, config, built, printer) {
         printer.warning(&format!("no room was made in the store: {error}"));
     }
 }
 
-fn make_room(store: &Store, built: &ImageKey, printer: &Printer) -> Result<()> {
-    let config = Config::read()?;
+fn make_room(store: &Store, config: &Config, built: &ImageKey, printer: &Printer) -> Result<()> {
     let Some(most) = config.max_size.filter(|_| config.auto_gc) else { return Ok(()) };
     let indexed = store.indexed_bytes()?;
     let now_ns = now_ns();
@@ -33,7 +37,7 @@ fn make_room(store: &Store, built: &ImageKey, printer: &Printer) -> Result<()> {
         return Ok(());
     }
     let survey = store.survey()?;
-    let mut takes = survey.bytes();
+    let (mut takes, mut problem) = (survey.bytes(), None);
     if takes > most {
         let limits = Limits {
             now_ns,
@@ -53,10 +57,13 @@ fn make_room(store: &Store, built: &ImageKey, printer: &Printer) -> Result<()> {
                 human::size(cleaned.bytes)
             ));
         }
-        if let Some(problem) = cleaned.problem {
-            return Err(problem);
+        let left = cleaned.repacked.len() < plan.repacks.len();
+        problem = cleaned.problem;
+        if problem.is_none() && (cleaned.postponed || left) {
+            // A program is just starting, so the next build finds what this one had to leave.
+            return Ok(());
         }
-        if takes > most {
+        if problem.is_none() && takes > most {
             printer.warning(&format!(
                 "the store takes {}, more than its limit of {}; what is left is pinned or was built just now",
                 human::size(takes),
@@ -66,5 +73,6 @@ fn make_room(store: &Store, built: &ImageKey, printer: &Printer) -> Result<()> {
     }
     let room = if takes <= most { most - takes } else { most / 10 };
     let above_bytes = store.indexed_bytes()?.saturating_add(room);
-    store.set_next_gc(most, &NextGc { after_ns: now_ns.saturating_add(DAY_NS), above_bytes })
+    store.set_next_gc(most, &NextGc { after_ns: now_ns.saturating_add(DAY_NS), above_bytes })?;
+    problem.map_or(Ok(()), Err)
 }

@@ -240,11 +240,19 @@ fn a_damaged_index_says_so() {
     fs::write(&index, b"").unwrap();
     let error = Store::open(&path).unwrap_err();
     let expected = format!(
-        "the store {} is damaged: its index is empty, but there are images",
+        "the store {} is damaged: its index is empty or missing, but there are images",
         path.display()
     );
     assert_eq!(error.to_string(), expected);
-    assert!(RunStore::open(&path).unwrap().is_none());
+    assert_eq!(RunStore::open(&path).unwrap_err().to_string(), expected);
+    fs::remove_file(&index).unwrap();
+    assert_eq!(RunStore::open(&path).unwrap_err().to_string(), expected);
+    assert_eq!(Store::open(&path).unwrap_err().to_string(), expected);
+    assert!(!index.exists(), "looking makes none");
+    std::os::unix::fs::symlink("/etc/passwd", &index).unwrap();
+    let error = Store::open(&path).unwrap_err().to_string();
+    assert_eq!(error, format!("{} is not a regular file", index.display()));
+    fs::remove_file(&index).unwrap();
     fs::write(&index, &good).unwrap();
     assert_clean(&Store::open(&path).unwrap(), &["one"]);
     fs::write(path.join("secret"), b"short").unwrap();

@@ -174,7 +174,7 @@ fn a_changed_page_does_not_become_cold_and_does_not_come_back() {
         format!("the pack {} is damaged: pages are not what they were", path.display())
     };
     assert_eq!(error.to_string(), said(&raw));
-    assert!(error.hint_text().unwrap().contains("`pyimg verify`"));
+    assert!(error.hint_text().unwrap().contains("`pyimg verify --read-data`"));
     assert!(raw.exists() && !cold.exists());
     // Compressed by somebody who does not look.
     let bytes = fs::read(&raw).unwrap();
@@ -200,16 +200,26 @@ fn tables(pack: &PackInfo) -> usize {
 }
 
 #[test]
-fn a_dropped_page_stays_dropped() {
-    let (_dir, store, image, _) = with_image();
-    let ((raw, _), packs) = (files(&store, &image), packs(&store, &image));
-    let file = fs::File::options().write(true).open(&raw).unwrap();
-    file.write_all_at(&[0; PAGE], offset_of(7)).unwrap();
-    durable::set_time(&raw, packs[0].modified_ns).unwrap();
+fn a_dropped_page_stays_dropped_and_a_used_one_is_not_taken_for_one() {
+    let (_dir, store, one, _) = with_image();
+    let image = build(&store, record("two"), &pages(1..=1000)).unwrap();
+    store.remove(&[one.record.key]).unwrap();
+    let ((raw, cold), packs) = (files(&store, &image), packs(&store, &image));
+    assert_eq!(packs.len(), 1);
+    let zero = |slot| {
+        let file = fs::File::options().write(true).open(&raw).unwrap();
+        file.write_all_at(&[0; PAGE], offset_of(slot)).unwrap();
+        durable::set_time(&raw, packs[0].modified_ns).unwrap();
+    };
+    zero(2000);
     let before = fs::read(&raw).unwrap();
     freeze(&store, &image);
     store.thaw(&packs, PATIENCE).unwrap();
     assert!(state(&raw).0 == before);
+    zero(7);
+    let error = store.freeze(&[packs[0].id], &mut |_| {}).unwrap_err().to_string();
+    assert!(error.ends_with(" is damaged: pages are not what they were"), "{error}");
+    assert!(raw.exists() && !cold.exists());
 }
 
 #[test]
