@@ -163,8 +163,11 @@ fn a_module_and_a_script_are_imported_but_not_run() {
         let output = lab.hit(&[script]);
         assert_eq!(output.code(), 1, "it imports what is not there");
         assert_eq!(output.stdout_text(), "the program runs 1\n");
+        // In the script's directory, since elsewhere a program would not find `beside`.
         let loaded = "import sys, csv; print('decimal' in sys.modules, 'program' in sys.modules)";
-        assert_eq!(lab.hit(&["-c", loaded]).success(), "True False\n");
+        let mut command = lab.pyrun();
+        command.args(["-c", loaded]).current_dir(&place);
+        assert_eq!(run(&mut command).success(), "True False\n");
 
         let built = lab.build(&["-m", "json.tool", "-m", "timeit", "--name", "tools"]);
         assert!(built.status.success(), "{}", built.stderr_text());
@@ -270,6 +273,28 @@ fn interpreter_flags_are_part_of_an_image() {
         "{reason}"
     );
     assert_eq!(output, run(lab.plain().args(["-c", program])));
+}
+
+#[test]
+fn names_that_are_made_up_at_once() {
+    if !common::criu() {
+        return;
+    }
+    let lab = empty();
+    std::thread::scope(|scope| {
+        for flags in [&[][..], &["--", "-O"], &["--", "-OO"]] {
+            let lab = &lab;
+            scope.spawn(move || {
+                let mut build = pyimg(&lab.store);
+                build.args(["build", "import colorsys", "--python"]).arg(&lab.python.path);
+                run(build.args(flags)).success();
+            });
+        }
+    });
+    let mut names = images(&lab.store);
+    names.sort();
+    let base = names[0].clone();
+    assert_eq!(names, [base.clone(), format!("{base}-2"), format!("{base}-3")]);
 }
 
 #[test]

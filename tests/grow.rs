@@ -233,7 +233,14 @@ fn a_module_or_a_script_makes_it_grow_as_well() {
             lab.build(&["--from", GROWN, "--name", "tools", "-m", "json.tool", "-m", "timeit"]);
         assert_eq!(built.success(), "");
         let loaded = "import sys, json; print('beside' in sys.modules, 'argparse' in sys.modules, 'timeit' in sys.modules)";
-        assert_eq!(lab.hit(&["--image", "tools", "-c", loaded]).success(), "True True False\n");
+        // In the directory of `beside`: elsewhere a program would not find it.
+        let mut command = lab.pyrun();
+        command.args(["--image", "tools", "-c", loaded]).current_dir(&place);
+        let before = lab.uses();
+        assert_eq!(run(&mut command).success(), "True True False\n");
+        assert_eq!(lab.uses(), before + 1);
+        let (reason, _) = lab.miss(&["--image", "tools", "-c", loaded]);
+        assert_eq!(reason, format!("beside of the image is from {}", place.display()));
         let shown = json(&lab, &["show", "tools", "--json"]);
         assert_eq!(
             shown["recipe"],
@@ -243,7 +250,7 @@ fn a_module_or_a_script_makes_it_grow_as_well() {
 
         // The grown one depends on what its parent depended on.
         fs::write(place.join("beside.py"), "print('changed')\n").unwrap();
-        let (reason, _) = lab.miss(&["--image", "tools", "-c", loaded]);
+        let (reason, _) = lab.miss_of(&mut command);
         assert!(reason.contains("beside.py"), "{reason}");
         fs::write(place.join("beside.py"), "print('beside is imported')\n").unwrap();
     }
@@ -430,7 +437,9 @@ fn an_image_that_does_not_fit_cannot_grow() {
         rebuild,
     );
     // And neither is the grown one there as it was.
-    let (reason, _) = lab.miss(&["--image", GROWN, "-X", "utf8", "-c", "import csv"]);
+    let mut command = lab.pyrun();
+    command.args(["--image", GROWN, "-X", "utf8", "-c", "import csv"]).current_dir(&place);
+    let (reason, _) = lab.miss_of(&mut command);
     assert!(reason.contains("beside.py"), "{reason}");
 }
 

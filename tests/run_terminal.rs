@@ -438,9 +438,9 @@ fn terminal_that_goes_away_from_its_leader() {
         terminal.expect("sleeping True\r\n");
         let pid = std::fs::read_to_string(terminal.place.join("pid")).unwrap();
         terminal.hang_up();
+        assert!(end_of(&mut terminal.shell).is_some(), "{}: the leader lives on", terminal.side);
         let process = PathBuf::from(format!("/proc/{pid}"));
         assert!(eventually(|| !process.exists()), "{}: the program lives on", terminal.side);
-        assert!(end_of(&mut terminal.shell).is_some());
     });
 }
 

@@ -114,6 +114,12 @@ fn damage_is_a_miss() {
     assert!(reason.starts_with(&expected), "{reason}");
     assert_eq!(output, plain(&lab));
     assert!(pack.exists());
+    // A build finds that out as well, and makes the image whole again.
+    let mut build = pyimg(&lab.store);
+    build.args(["build", "--name", IMAGE, RECIPE, "--python"]).arg(&lab.python.path);
+    let built = run(&mut build);
+    assert!(built.stderr_text().starts_with("built "), "{}", built.stderr_text());
+    assert_eq!(lab.hit(&["-c", PROGRAM]).success(), plain(&lab).success());
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn change_index(copy: &Copy, change: &str) {
 #[test]
 fn index_missing() {
     let remove = |copy: &Copy| fs::remove_file(copy.lab.store.join("index.sqlite")).unwrap();
-    damage("index-missing", remove, Run::Miss("no store"), Then::Saved);
+    damage("index-missing", remove, Run::Miss("its index is empty or missing"), Then::Saved);
 }
 
 #[test]

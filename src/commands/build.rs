@@ -12,7 +12,6 @@ use super::phases::{Phases, Stopwatch};
 use super::{ImageView, gc};
 use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
 use crate::cli::Build;
-use crate::config::Config;
 use crate::criu::{self, Criu};
 use crate::engine::caller::Caller;
 use crate::engine::namespaced;
@@ -48,7 +47,6 @@ struct Answer {
 pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let start = Instant::now();
     let recipe = args.recipe()?;
-    let config = Config::read()?;
     if let Recipe::Script { script } = &recipe
         && !script.is_file()
     {
@@ -182,7 +180,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     drop(progress);
     let built = image.record.key;
     answer(args, printer, start, Some(phases), image)?;
-    gc::after_build(&store, &config, &built, printer);
+    gc::after_build(&store, &built, printer);
     Ok(())
 }
 

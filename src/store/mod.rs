@@ -58,7 +58,7 @@ pub use ingest::Ingest;
 pub use layout::default_dir;
 pub use lock::BuildLock;
 pub use manifest::{Extent, FileInfo, Manifest, Source};
-pub use open::Store;
+pub use open::{Store, check_vacant};
 pub use pack::{PackInfo, offset_of};
 pub use pages::PAGE;
 pub use reader::{Reader, RunStore};

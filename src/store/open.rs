@@ -164,6 +164,14 @@ pub(super) fn refuse_lost(layout: &Layout) -> Result<()> {
     }
 }
 
+/// That a directory without a store may become one.
+///
+/// # Errors
+/// When something else is in it.
+pub fn check_vacant(dir: &Path) -> Result<()> {
+    refuse_foreign(&Layout::new(dir))
+}
+
 /// A directory full of other things is nobody's store: the mistake is in
 /// PYIMG_DIR.
 pub(super) fn refuse_foreign(layout: &Layout) -> Result<()> {

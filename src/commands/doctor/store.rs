@@ -34,6 +34,7 @@ fn examine(dir: &Path) -> Result<Finding> {
             .fix("set PYIMG_DIR to a directory that you may write to"));
     }
     let Some(store) = store else {
+        store::check_vacant(dir)?;
         return Ok(Finding::ok(NAME, format!("{shown}, empty")));
     };
     let images = human::count(store.images()?.len() as u64, "image");
@@ -67,6 +68,14 @@ mod tests {
         assert!(!path.exists(), "looking makes nothing");
         let finding = examine(dir.path()).unwrap();
         assert_eq!(finding, Finding::ok(NAME, format!("{}, empty", dir.path().display())));
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let error = examine(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with(" is not a store of pyimg: it holds thesis.tex"), "{error}");
     }
 
     #[test]

@@ -17,18 +17,14 @@ use crate::ui::{Printer, human};
 const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// Makes room for what was built. It is no reason for a build to fail that this does.
-pub(in crate::commands) fn after_build(
-    store: &Store,
-    config: &Config,
-    built: &ImageKey,
-    printer: &Printer,
-) {
-    if let Err(error) = make_room(store, config, built, printer) {
+pub(in crate::commands) fn after_build(store: &Store, built: &ImageKey, printer: &Printer) {
+    if let Err(error) = make_room(store, built, printer) {
         printer.warning(&format!("no room was made in the store: {error}"));
     }
 }
 
-fn make_room(store: &Store, config: &Config, built: &ImageKey, printer: &Printer) -> Result<()> {
+fn make_room(store: &Store, built: &ImageKey, printer: &Printer) -> Result<()> {
+    let config = Config::read()?;
     let Some(most) = config.max_size.filter(|_| config.auto_gc) else { return Ok(()) };
     let indexed = store.indexed_bytes()?;
     let now_ns = now_ns();

@@ -56,6 +56,43 @@ fn what_is_planned_is_what_is_done() {
 }
 
 #[test]
+fn one_damaged_pack_does_not_stop_the_others() {
+    let (_dir, store) = store();
+    let one = build(&store, record("one"), &pages(1..=100)).unwrap();
+    let two = build(&store, record("two"), &pages(901..=1000)).unwrap();
+    let damaged = pack_of(&store, &one);
+    let modified_ns = store.load_manifest::<Content>(&one.id).unwrap().packs[0].modified_ns;
+    let file = File::options().write(true).open(&damaged).unwrap();
+    file.write_all_at(b"rot", offset_of(7)).unwrap();
+    durable::set_time(&damaged, modified_ns).unwrap();
+    let cold = Limits { cold_after: Some(Duration::ZERO), ..FREE };
+    let plan = plan_now(&store, &cold);
+    assert_eq!(plan.freezes.len(), 2);
+    let cleaned = store.clean(&plan, &mut |_, _| {});
+    assert_eq!(cleaned.frozen.len(), 1);
+    let problem = cleaned.problem.unwrap().to_string();
+    assert_eq!(
+        problem,
+        format!("the pack {} is damaged: pages are not what they were", damaged.display())
+    );
+    assert!(!pack_of(&store, &two).exists() && damaged.exists());
+}
+
+#[test]
+fn leftovers_count_as_freed() {
+    let (_dir, store) = store();
+    build(&store, record("one"), &pages(1..=100)).unwrap();
+    fs::create_dir(store.dir().join("tmp/build-x")).unwrap();
+    fs::write(store.dir().join("tmp/build-x/pack"), vec![1; 1 << 20]).unwrap();
+    assert!(clean(&store, &FREE).bytes >= 1 << 20);
+    // What a removal has left that was killed before it could wait for runs.
+    let runs = store.dir().join("tmp/runs-abcdef");
+    fs::hard_link(store.dir().join("runs.lock"), &runs).unwrap();
+    clean(&store, &FREE);
+    assert!(!runs.exists());
+}
+
+#[test]
 fn a_store_of_many_images_is_emptied() {
     let (_dir, store) = store();
     for number in 0..250 {
