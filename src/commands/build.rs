@@ -398,8 +398,10 @@ fn made_up_name(
 /// pages: it is damaged for good if they cannot be brought back.
 fn is_unchanged(store: &Store, image: &Image) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
-    let evidence = Evidence::read(&store.image_dir(&image.id).join(EVIDENCE));
-    evidence.is_ok_and(|evidence| evidence.first_change().is_none())
+    let directory = store.image_dir(&image.id);
+    let evidence = Evidence::read(&directory.join(EVIDENCE));
+    store::check_large_files(&directory, &manifest.files).is_ok()
+        && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
         && store.cold_packs_are_sound(&manifest.packs)
 }
 

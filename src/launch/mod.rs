@@ -254,7 +254,11 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
     warm_up(store, chosen, &images)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
-    let check = || check_evidence(&images.join(EVIDENCE));
+    let check = || {
+        let whole = store::check_large_files(&images, &chosen.manifest.files);
+        whole.map_err(|error| Miss::Damaged(error.to_string()))?;
+        check_evidence(&images.join(EVIDENCE))
+    };
     engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
         NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),

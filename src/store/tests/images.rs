@@ -390,3 +390,27 @@ fn a_pin_stays_over_a_rebuild() {
     let stored = sealed.commit(other, &Content::new(), &[record("one").key]).unwrap();
     assert!(stored.pinned);
 }
+
+#[test]
+fn large_files_are_compared_apart() {
+    let (_dir, store) = store();
+    let ingest = store.begin(0).unwrap();
+    let mut sealed = ingest.seal().unwrap();
+    for (name, bytes) in [("mm-1.img", 100_000), ("pages-1.img", 5 << 20)] {
+        sealed.add_file(name, &vec![1; bytes]).unwrap();
+    }
+    let content = Content::from([("words".into(), "few".into())]);
+    let image = sealed.commit(record("one"), &content, &[]).unwrap();
+    let (directory, files) =
+        (store.image_dir(&image.id), store.load_manifest::<Content>(&image.id).unwrap().files);
+    let rot = |name: &str| {
+        let file = fs::File::options().write(true).open(directory.join(name)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 50_000).unwrap();
+    };
+    rot("pages-1.img");
+    check_large_files(&directory, &files).unwrap();
+    rot("mm-1.img");
+    store.load_manifest::<Content>(&image.id).unwrap();
+    let error = check_large_files(&directory, &files).unwrap_err().to_string();
+    assert_eq!(error, format!("the file {} was changed", directory.join("mm-1.img").display()));
+}
