@@ -124,7 +124,7 @@ fn manifest(recipe: &str) -> Manifest {
         modules: BTreeMap::from(modules.map(|(name, origin)| (name.into(), origin))),
         search_path: vec![site],
         local_modules: BTreeMap::new(),
-        credentials: "Uid: 0 0 0 0".into(),
+        credentials: pyimg::engine::caller::Caller::read().unwrap().credentials,
         import_ns: 412_345_678,
         memory: Memory {
             mapped_pages: 3,

@@ -108,7 +108,8 @@ impl Dumped {
         let local_modules = self.local_modules();
         let manifest = Manifest {
             local_modules,
-            credentials: identity.credentials,
+            credentials: inherited
+                .map_or(identity.credentials, |parent| parent.manifest.credentials.clone()),
             recipe: identity.recipe,
             python: identity.python,
             criu: identity.criu,

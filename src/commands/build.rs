@@ -108,7 +108,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let name = chosen_name(&store, args, existing.as_ref())?;
     if let Some(image) = &existing
         && !args.force
-        && is_unchanged(&store, image)
+        && is_unchanged(&store, image, &credentials)
     {
         if args.name.as_ref().is_some_and(|wanted| *wanted != image.record.name) {
             return Err(Error::failed(format!(
@@ -141,7 +141,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| watch.phase(phase))
         .map_err(failed)?;
     watch.phase(Phase::Storing);
-    let (name, _naming) = match name {
+    let (name, naming) = match name {
         Some(name) => (name, None),
         None => {
             let base = recipe.default_name(&python.version.to_string());
@@ -167,6 +167,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         recipe,
     };
     let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
+    drop(naming);
     let phases = watch.stop();
     let image = match args.store.map(|tier| moved(&store, &stored.image, tier.into())) {
         Some(Ok(image)) => image,
@@ -394,13 +395,14 @@ fn made_up_name(
     Ok((name, lock))
 }
 
-/// Whether an image can still be used as it is. That of a compressed one takes a look at its
-/// pages: it is damaged for good if they cannot be brought back.
-fn is_unchanged(store: &Store, image: &Image) -> bool {
+/// Whether an image can still be used as it is, by who has these credentials. If it is
+/// compressed all of it is read, since what cannot be brought back is to be built again.
+fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let directory = store.image_dir(&image.id);
     let evidence = Evidence::read(&directory.join(EVIDENCE));
-    store::check_large_files(&directory, &manifest.files).is_ok()
+    manifest.content.credentials == credentials
+        && store::check_large_files(&directory, &manifest.files).is_ok()
         && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
         && store.cold_packs_are_sound(&manifest.packs)
 }

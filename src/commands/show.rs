@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::view::{ImageView, since, timestamp};
 use super::{existing_store, find};
 use crate::cli;
+use crate::engine::caller::Caller;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::key::host::Host;
@@ -122,7 +123,9 @@ impl Details {
         Self {
             image: image.into(),
             grown_from: manifest.recipe.parent().map(Recipe::text),
-            obstacle: foreign(record, &Host::read()).or_else(|| evidence.changed.clone()),
+            obstacle: foreign(record, &Host::read())
+                .or_else(|| evidence.changed.clone())
+                .or_else(|| of_others(manifest)),
             id: image.id.hex(),
             directory,
             real_executable: record.real_executable.clone(),
@@ -222,6 +225,13 @@ pub(super) fn foreign(record: &ImageRecord, here: &Host) -> Option<String> {
         processor: record.cpu.clone(),
     };
     built.difference(here).map(|what| format!("it was built with another {what}"))
+}
+
+/// Why an image is not for who asks, if so.
+fn of_others(manifest: &Manifest) -> Option<String> {
+    let here = Caller::read().ok()?;
+    let differ = here.credentials != manifest.credentials;
+    differ.then(|| "it was built with other user or group ids or capabilities".into())
 }
 
 fn tier(tier: Tier) -> &'static str {

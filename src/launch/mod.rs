@@ -55,10 +55,11 @@ pub fn main() -> i32 {
     // write is to fail, and not to end us. CPython ignores the signal as well.
     let was_ignored = crate::sys::is_ignored(libc::SIGXFSZ);
     let _ = crate::sys::set_disposition(libc::SIGXFSZ, true);
-    let plain = |executable: &Path, line: &CommandLine, changes: &[(OsString, OsString)]| {
-        let _ = crate::sys::set_disposition(libc::SIGXFSZ, was_ignored);
-        plain(executable, &line.python, changes)
-    };
+    let become_python =
+        |executable: &Path, line: &CommandLine, changes: &[(OsString, OsString)]| {
+            let _ = crate::sys::set_disposition(libc::SIGXFSZ, was_ignored);
+            plain(executable, &line.python, changes)
+        };
     let mut arguments = std::env::args_os();
     let invoked_as = arguments.next().unwrap_or_default();
     let line = match CommandLine::parse(arguments, || stdin_is_interactive(closed)) {
@@ -85,7 +86,7 @@ pub fn main() -> i32 {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
             log.miss(&Miss::Interpreter { path: exec.clone(), why });
-            return plain(&exec, &line, &[(GUARD.into(), guard)]);
+            return become_python(&exec, &line, &[(GUARD.into(), guard)]);
         }
         Found::Nothing => {
             log.miss(&Miss::NoInterpreter);
@@ -104,7 +105,7 @@ pub fn main() -> i32 {
         Err(miss) => {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
-            plain(&interpreter.invoked, &line, &interpreter.environment)
+            become_python(&interpreter.invoked, &line, &interpreter.environment)
         }
     }
 }
