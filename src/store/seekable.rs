@@ -136,6 +136,14 @@ impl Seekable {
         &self.frames
     }
 
+    /// Whether all of it can be decompressed to what its checksums say; looks no further than
+    /// to the first part that cannot.
+    pub fn is_sound(&self) -> bool {
+        let Ok(mut unpacker) = Unpacker::new() else { return false };
+        let mut raw = Vec::new();
+        self.frames.iter().all(|frame| self.unpack(&mut unpacker, frame, &mut raw).is_ok())
+    }
+
     /// Reads so many bytes as there is room for, from an offset in the whole on.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.length);
@@ -338,7 +346,9 @@ mod tests {
         assert!(with(table + 8, 0).starts_with("its parts take "));
         // In a frame it is noticed when that is read.
         let mut bytes = good;
+        assert!(open(&bytes).unwrap().is_sound());
         bytes[12] ^= 1;
+        assert!(!open(&bytes).unwrap().is_sound());
         let error = open(&bytes).unwrap().read_exact_at(&mut [0], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }

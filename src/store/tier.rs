@@ -14,8 +14,8 @@ use super::failure::Doing;
 use super::ids::{ImageId, PackId};
 use super::layout::{self, Layout};
 use super::pack::{self, PackFile, PackInfo};
-use super::slots::Slots;
-use super::verify::packs::{check_pages, check_tables};
+use super::seekable::Seekable;
+use super::verify::packs::check_tables;
 use super::{Reader, Store, access, lock};
 use crate::error::{Error, Result};
 
@@ -111,7 +111,7 @@ impl Reader {
             PackFile::open_cold(&path).is_ok_and(|pack| {
                 pack.is(info)
                     && check_tables(&pack, &info.id).is_none()
-                    && check_pages(&pack, &Slots::default(), &|_| {}).is_empty()
+                    && pack.cold().is_some_and(Seekable::is_sound)
             })
         })
     }

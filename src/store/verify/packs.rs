@@ -114,7 +114,10 @@ fn check_piece(
     // What the disk does not give back is damage too. Where it starts and ends the system
     // does not say: each page by itself does.
     let whole = pack.read_at(bytes, offset_of(slots.start)).is_ok();
-    if pack.read_at(hashes, tables_of(pack.pages()) + slots.start * 32).is_err() {
+    // A part that cannot be decompressed holds whole pieces: to ask page by page would
+    // decompress it again for each.
+    let all_lost = !whole && pack.cold().is_some();
+    if all_lost || pack.read_at(hashes, tables_of(pack.pages()) + slots.start * 32).is_err() {
         damaged.extend(slots);
         return;
     }
