@@ -175,8 +175,8 @@ pub fn burn_pid() -> io::Result<u32> {
     }
 }
 
-/// How a child has ended or by which signal it was stopped, if that is new; none while it
-/// runs. Does not wait.
+/// How a child has ended, by which signal it was stopped or that it was continued, if that is
+/// new. Does not wait.
 ///
 /// `nix` knows no real-time signals, of which a child can die as well.
 ///
@@ -184,8 +184,9 @@ pub fn burn_pid() -> io::Result<u32> {
 /// When there is no such child.
 pub fn change_of_child(child: libc::pid_t) -> io::Result<Option<ExitStatus>> {
     let mut status = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
     // SAFETY: the call writes to `status` and nowhere else.
-    match unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG | libc::WUNTRACED) } {
+    match unsafe { libc::waitpid(child, &raw mut status, flags) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         _ => Ok(Some(ExitStatus::from_raw(status))),
@@ -273,14 +274,14 @@ pub fn exit_now(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// The next child that has ended or stopped, whichever it is; nothing if there is none and
-/// waiting is not wanted.
+/// The next child that has ended, was stopped or continued, whichever it is; nothing if there is
+/// none and waiting is not wanted.
 ///
 /// # Errors
 /// `ECHILD` when there are no children at all.
 pub fn wait_any(block: bool) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut status = 0;
-    let flags = if block { 0 } else { libc::WNOHANG | libc::WUNTRACED };
+    let flags = if block { 0 } else { libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED };
     loop {
         // SAFETY: `status` is a valid place for the answer.
         let pid = unsafe { libc::waitpid(-1, &mut status, flags) };
@@ -294,20 +295,6 @@ pub fn wait_any(block: bool) -> io::Result<Option<(i32, ExitStatus)>> {
                 }
             }
         }
-    }
-}
-
-/// Sends a signal that can be told from one sent with `kill`: its `si_code` is `SI_QUEUE`.
-///
-/// # Errors
-/// When there is no such process, or it is not ours.
-pub fn queue_signal(pid: i32, signal: c_int) -> io::Result<()> {
-    let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
-    // SAFETY: the value is not looked into by anybody.
-    if unsafe { libc::sigqueue(pid, signal, value) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

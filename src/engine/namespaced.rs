@@ -6,7 +6,8 @@
 //! caller the outer process is as good as the worker. It stops when that stops and ends as
 //! that ended; the first process, which cannot stop or die by signals from within
 //! (`pid_namespaces(7)`), tells it so over a socket. Signals go the other way, from the
-//! outer process through the first one to the worker.
+//! outer process through the first one to the worker: over the socket too, where none is
+//! lost because another one of its kind is pending.
 //!
 //! What the worker leaves running in the background goes on running, as it does after
 //! plain Python: then the first process stays as well, without its maker. If the outer
@@ -15,11 +16,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -27,14 +27,14 @@ use nix::unistd::{Pid, getsid, setsid};
 
 use super::criu::{NotStarted, Parked};
 use super::request::Request;
-use super::supervise::{self, is_for_the_child, stop_as_well, was_continued};
+use super::supervise::{self, is_for_the_child, stop_as_well};
 use crate::criu::Criu;
 use crate::criu::namespace::{self, First, Side};
 
 /// Longest text of a failure that is told.
 const LONGEST_TEXT: usize = 2048;
 
-/// What the first process tells the outer one.
+/// What the first process and the outer one tell each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
     /// The worker does what is wanted.
@@ -43,8 +43,13 @@ enum Word {
     NotStarted(Refusal, String),
     /// The other way: the worker may do it.
     Go,
-    /// The worker was stopped by this signal.
-    Stopped(i32),
+    /// The other way: the worker is to get this signal.
+    Signal(i32),
+    /// The worker was stopped by this signal; how many times it has been stopped by now.
+    Stopped(i32, u32),
+    /// The other way: the outer process, which was stopped because of this stop of the
+    /// worker's, goes on.
+    Continued(u32),
     /// The worker has ended, with this status as of `wait(2)`.
     Ended(i32),
     /// The same, but others in the namespace go on.
@@ -67,7 +72,9 @@ impl Word {
             Self::NotStarted(Refusal::Refused, text) => format!("refused {text}"),
             Self::NotStarted(Refusal::Damaged, text) => format!("damaged {text}"),
             Self::NotStarted(Refusal::Failed, text) => format!("failed {text}"),
-            Self::Stopped(signal) => format!("stopped {signal}"),
+            Self::Signal(signal) => format!("signal {signal}"),
+            Self::Stopped(signal, count) => format!("stopped {signal} {count}"),
+            Self::Continued(count) => format!("continued {count}"),
             Self::Ended(status) => format!("ended {status}"),
             Self::EndedFirst(status) => format!("ended-first {status}"),
         }
@@ -82,7 +89,12 @@ impl Word {
             "refused" => Self::NotStarted(Refusal::Refused, rest.into()),
             "damaged" => Self::NotStarted(Refusal::Damaged, rest.into()),
             "failed" => Self::NotStarted(Refusal::Failed, rest.into()),
-            "stopped" => Self::Stopped(number()?),
+            "signal" => Self::Signal(number()?),
+            "stopped" => {
+                let (signal, count) = rest.split_once(' ')?;
+                Self::Stopped(signal.parse().ok()?, count.parse().ok()?)
+            }
+            "continued" => Self::Continued(rest.parse().ok()?),
             "ended" => Self::Ended(number()?),
             "ended-first" => Self::EndedFirst(number()?),
             _ => return None,
@@ -280,33 +292,23 @@ impl Namespaced {
         let arrivals = supervise::take_signals()?;
         let leads_session = getsid(None) == Ok(Pid::this());
         loop {
-            let (said, arrived) = {
-                let mut ready = [
-                    PollFd::new(self.first.socket.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(arrivals.as_fd(), PollFlags::POLLIN),
-                ];
-                match poll(&mut ready, PollTimeout::NONE) {
-                    Ok(_) => (ready[0].any() == Some(true), ready[1].any() == Some(true)),
-                    Err(nix::Error::EINTR) => continue,
-                    Err(error) => return Err(error.into()),
-                }
-            };
+            let (said, arrived) = supervise::wait_for_either(&self.first.socket, &arrivals)?;
             if arrived && let Ok(Some(arrived)) = arrivals.read_signal() {
                 let signal = arrived.ssi_signo.cast_signed();
                 if signal != Signal::SIGCHLD as i32
                     && (!self.same_group
                         || is_for_the_child(arrived.ssi_signo, arrived.ssi_code, leads_session))
                 {
-                    self.pass_on(signal);
+                    Word::Signal(signal).say(&self.first.socket);
                 }
             }
             if !said {
                 continue;
             }
             match Word::hear(&self.first.socket) {
-                Some(Word::Stopped(number)) => {
-                    stop_as_well(number);
-                    self.pass_on(Signal::SIGCONT as i32);
+                Some(Word::Stopped(signal, count)) => {
+                    stop_as_well(signal);
+                    Word::Continued(count).say(&self.first.socket);
                 }
                 Some(Word::Ended(status)) => {
                     self.reap();
@@ -321,11 +323,6 @@ impl Namespaced {
                 }
             }
         }
-    }
-
-    /// Sends a signal to the worker, by way of the first process.
-    fn pass_on(&self, signal: i32) {
-        let _ = crate::sys::queue_signal(self.first.pid.as_raw(), signal);
     }
 
     fn reap(&self) {
@@ -351,33 +348,46 @@ fn attend(socket: &OwnedFd, worker: Pid, same_group: bool) -> ! {
     crate::sys::let_go_of(0..=2);
     crate::sys::close_all_but(socket);
     let _ = nix::unistd::chdir("/");
+    // All signals are kept from us; those but SIGCHLD were sent to the whole group.
     let Ok(arrivals) = supervise::take_signals() else { crate::sys::exit_now(1) };
-    // Whether the outer process stands still because of the worker: it will say when not.
-    let mut told_to_stop = false;
+    let mut stops = 0;
+    let mut is_stopped = false;
+    let mut heard = None;
     loop {
         while let Ok(Some((pid, change))) = crate::sys::wait_any(false) {
             // Others are orphans of the worker's: reaped, and that is all.
             if pid != worker.as_raw() {
                 continue;
             }
-            match change.stopped_signal() {
-                Some(signal) => {
-                    told_to_stop = true;
-                    Word::Stopped(signal).say(socket);
-                }
-                None => conclude(socket, change),
+            is_stopped = change.stopped_signal().is_some();
+            if let Some(signal) = change.stopped_signal() {
+                stops += 1;
+                Word::Stopped(signal, stops).say(socket);
+            } else if !change.continued() {
+                conclude(socket, change);
             }
         }
-        let Ok(Some(arrived)) = arrivals.read_signal() else { continue };
-        let signal = arrived.ssi_signo.cast_signed();
-        // What the outer process passes on comes in a queue and from outside; the rest was
-        // sent to the whole group.
-        if arrived.ssi_code == libc::SI_QUEUE && arrived.ssi_pid == 0 {
-            if signal == libc::SIGCONT && std::mem::take(&mut told_to_stop) && was_continued(worker)
-            {
-                continue;
+        // A shell continues the whole group: the worker ahead of the outer process, and by
+        // now the worker may even have stopped anew. Only the stop that is meant ends.
+        let signal = match heard.take() {
+            Some(Word::Signal(signal)) => Some(reaching(signal, same_group)),
+            Some(Word::Continued(count)) if is_stopped && count == stops => Some(libc::SIGCONT),
+            _ => None,
+        };
+        if let Some(signal) = signal {
+            let _ = crate::sys::send_signal(worker.as_raw(), signal);
+        }
+        let Ok((said, arrived)) = supervise::wait_for_either(socket, &arrivals) else {
+            crate::sys::exit_now(1)
+        };
+        if arrived {
+            let _ = arrivals.read_signal();
+        }
+        if said {
+            heard = Word::hear(socket);
+            if heard.is_none() {
+                crate::sys::exit_now(1);
             }
-            let _ = crate::sys::send_signal(worker.as_raw(), reaching(signal, same_group));
         }
     }
 }
@@ -429,7 +439,9 @@ mod tests {
             Word::NotStarted(Refusal::Refused, "a b".into()),
             Word::NotStarted(Refusal::Damaged, String::new()),
             Word::NotStarted(Refusal::Failed, "CRIU lacks a privilege: CAP_X".into()),
-            Word::Stopped(20),
+            Word::Signal(15),
+            Word::Stopped(20, 3),
+            Word::Continued(3),
             Word::Ended(9),
             Word::EndedFirst(256),
         ] {

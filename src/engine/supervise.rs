@@ -6,13 +6,14 @@
 //! end as it ended, by the same status or the same signal.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getsid};
 
 use crate::sys::{change_of_child, send_signal, set_disposition};
@@ -47,15 +48,21 @@ pub fn wait(child: Pid) -> io::Result<ExitStatus> {
     let leads_session = getsid(None) == Ok(Pid::this());
     loop {
         // Look before waiting: the child may have ended before its signal was taken.
-        while let Some(change) = change_of_child(child.as_raw())? {
-            match change.stopped_signal() {
-                Some(signal) => {
-                    stop_as_well(signal);
-                    if !was_continued(child) {
-                        let _ = kill(child, Signal::SIGCONT);
-                    }
-                }
-                None => return Ok(change),
+        let mut news = change_of_child(child.as_raw())?;
+        while let Some(change) = news {
+            if !change.continued() && change.stopped_signal().is_none() {
+                return Ok(change);
+            }
+            if let Some(signal) = change.stopped_signal() {
+                stop_as_well(signal);
+            }
+            news = change_of_child(child.as_raw())?;
+            // A shell continues the whole process group, and so the child: ahead of us,
+            // since it has joined the group later (the kernel goes through a group from the
+            // newest member on). Without such news it is for us to do; but another SIGCONT
+            // would call the program's handler a second time, or end a later stop.
+            if news.is_none() && change.stopped_signal().is_some() {
+                let _ = kill(child, Signal::SIGCONT);
             }
         }
         let Ok(Some(arrived)) = arrivals.read_signal() else { continue };
@@ -83,14 +90,19 @@ pub(super) fn is_for_the_child(signal: u32, code: i32, leads_session: bool) -> b
     code <= 0 || (leads_session && hangs_up)
 }
 
-/// Whether somebody else has continued a child that had been stopped.
-///
-/// A shell continues the whole process group, and so the child: ahead of us, since it has
-/// joined the group later (the kernel goes through a group from the newest member on).
-/// Another SIGCONT would call the program's handler a second time, perhaps within the first.
-pub(super) fn was_continued(child: Pid) -> bool {
-    let flags = WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
-    matches!(waitid(Id::Pid(child), flags), Ok(WaitStatus::Continued(_)))
+/// Waits until the socket or the signals have something to read, and says which.
+pub(super) fn wait_for_either(socket: &OwnedFd, arrivals: &SignalFd) -> io::Result<(bool, bool)> {
+    let mut ready = [
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        PollFd::new(arrivals.as_fd(), PollFlags::POLLIN),
+    ];
+    loop {
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) => return Ok((ready[0].any() == Some(true), ready[1].any() == Some(true))),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Stops this process by the signal that stopped the child, until it is continued. The
