@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use choice::{Chosen, Wanted};
@@ -31,7 +32,7 @@ use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, Running};
 use crate::image::mapping::PackFile;
-use crate::key::evidence::Evidence;
+use crate::key::evidence::{Evidence, LookedThrough, Surroundings};
 use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::key::which::FileId;
@@ -154,9 +155,10 @@ impl Launch<'_> {
             suits(&chosen.manifest.content, caller)?;
             let request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            match start(&store, &chosen, &request) {
+            let surroundings = Surroundings { environment: &environment, directory: cwd };
+            match start(&store, &chosen, &request, surroundings) {
                 Ok(program) => return Ok(self.follow(program, store, &chosen, request)),
-                Err(miss @ Miss::ModuleChanged(_)) if named.is_none() => {
+                Err(miss @ Miss::Evidence(_)) if named.is_none() => {
                     passed_over.push(chosen.id);
                     first_miss = first_miss.or(Some(miss));
                 }
@@ -239,7 +241,12 @@ fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
 }
 
 /// Has an image run the program of the request.
-fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+fn start(
+    store: &RunStore,
+    chosen: &Chosen,
+    request: &Request,
+    surroundings: Surroundings,
+) -> Result<Running, Miss> {
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     let packs = chosen
         .manifest
@@ -252,15 +259,22 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
         .collect::<Result<Vec<_>, _>>()
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
     let images = store.image_dir(&chosen.id);
-    warm_up(store, chosen, &images)?;
+    warm_up(store, chosen, &images, surroundings)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+    let looked_through = store.looked_through(&chosen.id);
+    let noted = OnceLock::new();
     let check = || {
         let whole = store::check_large_files(&images, &chosen.manifest.files);
         whole.map_err(|error| Miss::Damaged(error.to_string()))?;
-        check_evidence(&images.join(EVIDENCE))
+        let _ = noted.set(check_evidence(&images, &looked_through, surroundings)?);
+        Ok(())
     };
-    engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
+    let started = engine::start(&criu, &parked, request, check);
+    if let (Ok(_), Some(Some(text))) = (&started, noted.get()) {
+        store.note_looked_through(&chosen.id, text);
+    }
+    started.map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
         NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
         NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
@@ -275,24 +289,36 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
 ///
 /// Others who are at it already are waited for as long as the imports would take. Who
 /// comes first pays once for all runs to come, however long that takes.
-fn warm_up(store: &RunStore, chosen: &Chosen, images: &Path) -> Result<(), Miss> {
+fn warm_up(
+    store: &RunStore,
+    chosen: &Chosen,
+    images: &Path,
+    surroundings: Surroundings,
+) -> Result<(), Miss> {
     let packs = &chosen.manifest.packs;
     if store.tier(packs) == Tier::Raw {
         return Ok(());
     }
-    check_evidence(&images.join(EVIDENCE))?;
+    check_evidence(images, &store.looked_through(&chosen.id), surroundings)?;
     let imports = Duration::from_nanos(chosen.manifest.content.import_ns);
     let patience = imports.clamp(LEAST_PATIENCE, MOST_PATIENCE);
     store.thaw(packs, patience).map_err(|error| Miss::Cold(error.to_string()))
 }
 
-/// Whether everything that the image's imports depended on is as it was.
-fn check_evidence(path: &Path) -> Result<(), Miss> {
-    let evidence = Evidence::read(path)
+/// Whether everything that the image's imports depended on is as it was; if so, what is to
+/// be noted of directories that were looked through.
+fn check_evidence(
+    images: &Path,
+    looked_through: &Path,
+    surroundings: Surroundings,
+) -> Result<Option<Vec<u8>>, Miss> {
+    let path = images.join(EVIDENCE);
+    let evidence = Evidence::read(&path)
         .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
-    match evidence.first_change() {
-        Some(changed) => Err(Miss::ModuleChanged(changed.path)),
-        None => Ok(()),
+    let mut known = LookedThrough::read(looked_through);
+    match evidence.difference(surroundings).or_else(|| evidence.check(&mut known)) {
+        Some(changed) => Err(Miss::Evidence(changed)),
+        None => Ok(known.to_json()),
     }
 }
 
