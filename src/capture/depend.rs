@@ -46,7 +46,7 @@ impl Dumped {
             .map(|file| PathBuf::from(file.name()));
         let own = self.own_files(&identity.recipe);
         let is_own = |path: &PathBuf| own.contains(path);
-        let named = self.report.files.iter().chain(&self.journal.read).cloned();
+        let named = self.report.files.iter().chain(self.journal.read.keys()).cloned();
         let files = named.chain(mapped).filter(|path| !is_own(path));
         let mut read: BTreeSet<PathBuf> = files.collect();
         read.extend(identity.interpreter_files.iter().cloned());
@@ -59,9 +59,12 @@ impl Dumped {
         let directory = std::env::current_dir().unwrap_or_default();
         let surroundings = Surroundings { environment: &environment, directory: &directory };
         let report = &self.report;
+        // importlib looks whether the program's own directory is there.
+        let is_asked_for =
+            |path: &&PathBuf| !is_own(path) && report.own_directory.as_ref() != Some(path);
         let observed = Observed {
             read: read.into_iter().collect(),
-            present: self.journal.present.iter().filter(|path| !is_own(path)).cloned().collect(),
+            present: self.journal.present.iter().filter(is_asked_for).cloned().collect(),
             absent,
             modules: report.looked_for.clone(),
             distributions: report.distributions.clone(),
@@ -95,7 +98,7 @@ impl Dumped {
     fn absent(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let counts = |path: &&PathBuf| {
             let is_cache = path.parent().is_some_and(|parent| parent.ends_with("__pycache__"));
-            !self.journal.written.contains(*path) && !is_cache
+            !self.journal.written.contains_key(*path) && !is_cache
         };
         let all = self.journal.absent.iter().filter(counts).cloned();
         all.partition(|path| path.symlink_metadata().is_ok())
@@ -106,8 +109,7 @@ impl Dumped {
     /// themselves they know.
     fn refuse_changed(&self, read: &BTreeSet<PathBuf>) -> Result<()> {
         let own = |path: &Path| {
-            self.journal.written.contains(path)
-                || path.extension().is_some_and(|ending| ending == "pyc")
+            self.journal.made(path) || path.extension().is_some_and(|ending| ending == "pyc")
         };
         match read.iter().find(|path| !own(path) && changed_since(path, self.started)) {
             Some(path) => Err(changed_meanwhile(path)),
@@ -171,13 +173,14 @@ impl Dumped {
         let asked = self.journal.questions.iter().filter_map(|(question, asker)| {
             let renewed: &[&str] = match question {
                 Question::Time => &TIME_RENEWED,
-                Question::RandomBytes => &RANDOM_RENEWED,
+                Question::RandomBytes | Question::Seed => &RANDOM_RENEWED,
                 Question::UserId => &[],
                 Question::WorkingDirectory => return None,
             };
             let what = match question {
                 Question::Time => "read the time",
                 Question::RandomBytes => "drew random bytes",
+                Question::Seed => "seeded a random generator",
                 _ => "read a user's id",
             };
             let known = asker.nearest == "?" || renewed.contains(&asker.importing.as_str());

@@ -1,7 +1,7 @@
 //! The journal of what a recipe looked at, which the park library wrote
 //! (`park/observe.c`): records of a letter, a text and a NUL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -9,10 +9,10 @@ use std::path::{Component, Path, PathBuf};
 /// What was looked at.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// Paths that were opened for reading.
-    pub read: BTreeSet<PathBuf>,
-    /// Paths that were only written.
-    pub written: BTreeSet<PathBuf>,
+    /// Paths that were opened for reading, and which record said so first.
+    pub read: BTreeMap<PathBuf, usize>,
+    /// Paths that were opened to be written, and which record said so last.
+    pub written: BTreeMap<PathBuf, usize>,
     /// Paths that were looked at and were there.
     pub present: BTreeSet<PathBuf>,
     /// Paths that were looked for and were not there.
@@ -30,6 +30,7 @@ pub(super) struct Journal {
 pub(super) enum Question {
     Time,
     RandomBytes,
+    Seed,
     UserId,
     WorkingDirectory,
 }
@@ -50,7 +51,7 @@ impl Journal {
         let Some(bytes) = bytes.strip_suffix(b"\0") else {
             return bytes.is_empty().then_some(journal);
         };
-        for record in bytes.split(|byte| *byte == 0) {
+        for (number, record) in bytes.split(|byte| *byte == 0).enumerate() {
             let (kind, text) = record.split_first()?;
             let path = || PathBuf::from(OsStr::from_bytes(text));
             let asker = || {
@@ -66,6 +67,7 @@ impl Journal {
             match kind {
                 b't' => ask(Question::Time)?,
                 b'n' => ask(Question::RandomBytes)?,
+                b'm' => ask(Question::Seed)?,
                 b'u' => ask(Question::UserId)?,
                 b'c' => ask(Question::WorkingDirectory)?,
                 b's' => journal.relative = true,
@@ -73,14 +75,20 @@ impl Journal {
                     journal.variables.insert(String::from_utf8_lossy(text).into_owned());
                 }
                 b'r' | b'w' | b'e' | b'a' if !is_a_place(&path()) => {}
-                b'r' => _ = journal.read.insert(path()),
-                b'w' => _ = journal.written.insert(path()),
+                b'r' => _ = journal.read.entry(path()).or_insert(number),
+                b'w' => _ = journal.written.insert(path(), number),
                 b'e' => _ = journal.present.insert(path()),
                 b'a' => _ = journal.absent.insert(path()),
                 _ => return None,
             }
         }
         Some(journal)
+    }
+
+    /// Whether the process wrote a file itself, and read it only after that, if at all.
+    pub fn made(&self, path: &Path) -> bool {
+        let read = self.read.get(path);
+        self.written.get(path).is_some_and(|written| read.is_none_or(|read| read > written))
     }
 }
 
@@ -100,7 +108,7 @@ mod tests {
         let bytes = b"r/a/b.py\0a/a/c\0e/a\0w/t\xff\0vHOME\0s/x\0ttime\tm\0r/proc/self/maps\0\
                       a/a/../c\0nrandom\tm.n\0";
         let journal = Journal::parse(bytes).unwrap();
-        assert_eq!(journal.read, [PathBuf::from("/a/b.py")].into());
+        assert_eq!(journal.read, [(PathBuf::from("/a/b.py"), 0)].into());
         assert_eq!(journal.absent, [PathBuf::from("/a/c")].into());
         assert_eq!(journal.present, [PathBuf::from("/a")].into());
         assert_eq!(journal.written.len(), 1);
@@ -113,6 +121,13 @@ mod tests {
         let expected =
             [(Question::Time, asker("time", "m")), (Question::RandomBytes, asker("random", "m.n"))];
         assert_eq!(journal.questions, expected.into());
+    }
+
+    #[test]
+    fn what_the_process_made_itself_is_told_from_what_it_changed() {
+        let journal = Journal::parse(b"w/cache\0r/cache\0r/m.py\0w/m.py\0w/log\0").unwrap();
+        let made = |path: &str| journal.made(Path::new(path));
+        assert_eq!(["/cache", "/m.py", "/log", "/x"].map(made), [true, false, true, false]);
     }
 
     #[test]

@@ -335,11 +335,11 @@ def hear(event, arguments):
     elif event.startswith("tempfile."):
         temporary[arguments[0]] = module
     elif event == "socket.gethostname":
-        doubts["the name of the host", module] = None
+        doubts["asked for the name of the host", module] = None
     elif event.startswith("socket."):
-        doubts["a socket", module] = None
+        doubts["opened a socket", module] = None
     else:
-        doubts["a process", module] = None
+        doubts["started a process", module] = None
 
 
 lookups = []  # (when, name, where, by whom)

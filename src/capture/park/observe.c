@@ -13,8 +13,9 @@
  *   w PATH   opened for writing only     a PATH   looked for, and not there
  *   v NAME   variable read by C code     c        the working directory matters
  *   s PATH   ... because of this relative path
- *   t, n, u, c WHO   the time, random bytes, a user's id, the working directory read by
- *            WHO: the module whose code did it, a tab, the module being imported
+ *   t, n, m, u, c WHO   the time, random bytes, the seed of a generator, a user's id, the
+ *            working directory read by WHO: the module whose code did it, a tab, the
+ *            module being imported
  */
 #include "observe.h"
 
@@ -384,17 +385,24 @@ VISIBLE time_t time(time_t *now)
     return real(now);
 }
 
+/* os.urandom waits for the kernel to have enough entropy; whoever only seeds a
+ * generator or a hash table does not, or is another library. */
 VISIBLE ssize_t getrandom(void *room, size_t length, unsigned flags)
 {
+    Dl_info caller, python;
     REAL(getrandom);
-    note_who('n');
+    if (journal != -1)
+        note_who(flags == 0 && dladdr(__builtin_return_address(0), &caller) != 0 &&
+                         dladdr((void *)py.PySys_AddAuditHook, &python) != 0 &&
+                         caller.dli_fbase == python.dli_fbase
+                     ? 'n' : 'm');
     return real(room, length, flags);
 }
 
 VISIBLE int getentropy(void *room, size_t length)
 {
     REAL(getentropy);
-    note_who('n');
+    note_who('m');
     return real(room, length);
 }
 
