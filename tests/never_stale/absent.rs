@@ -231,20 +231,15 @@ fn modules_beside_a_script() {
         return;
     }
     let mut world = World::new();
-    world.search(&["lib"]);
     let setup = |w: &mut World| {
         w.write("scripts/helper.py", "VALUE = 'old'\n");
-        w.write("lib/helper.py", "VALUE = 'other'\n");
+        w.write("others/helper.py", "VALUE = 'other'\n");
         w.write("lib/m.py", "import helper\nVALUE = helper.VALUE\n");
-        w.write("scripts/program.py", "import helper, m\nprint(helper.VALUE, m.VALUE)\n");
-        w.write("others/program.py", "import helper, m\nprint(helper.VALUE, m.VALUE)\n");
-        w.imports(
-            &format!(
-                "import sys; sys.path.insert(0, {:?}); import helper, m; del sys.path[0]",
-                w.path("scripts")
-            ),
-            "",
-        );
+        for directory in ["scripts", "others"] {
+            let text = "import helper, m\nprint(helper.VALUE, m.VALUE)\n";
+            w.write(&format!("{directory}/program.py"), text);
+        }
+        w.recipe = "--script=../scripts/program.py".into();
         w.program = ["../scripts/program.py".into()].into();
     };
     world.try_all(
@@ -314,15 +309,52 @@ fn archives_on_the_path() {
     );
 }
 
+/// A namespace package in one directory, and whatever makes it more or less.
 #[test]
-fn namespace_packages() {
+fn a_namespace_package() {
     if !common::criu() {
         return;
     }
     let mut world = World::new();
-    world.search(&["first", "second", "third"]);
+    world.search(&["first", "second"]);
     let setup = |w: &mut World| {
-        for name in ["first", "second", "third"] {
+        w.search(&["first", "second"]);
+        w.write("first/ns/a.py", "VALUE = 'old'\n");
+        let print =
+            "import os; print(ns.a.VALUE, *[os.path.relpath(p, '..') for p in ns.__path__])";
+        w.imports("import ns.a", print);
+    };
+    world.try_all(
+        setup,
+        &[
+            ("a module in it", Says::Hit, &|w| w.write("first/ns/other.py", "")),
+            ("another namespace", Says::Hit, &|w| w.write("second/other/a.py", "")),
+            ("a portion more", Says::New, &|w| w.mkdir("second/ns")),
+            ("a portion more, the directory's time kept", Says::New, &|w| {
+                w.unnoticed_in("second", |w| w.mkdir("second/ns"));
+            }),
+            ("an __init__", Says::New, &|w| w.write("first/ns/__init__.py", "print('new')")),
+            ("a package behind", Says::New, &|w| w.write("second/ns/__init__.py", "")),
+            ("a module behind", Says::New, &|w| w.write("second/ns.py", "")),
+            ("moved", Says::New, &|w| w.rename("first/ns", "second/ns")),
+        ],
+    );
+}
+
+#[test]
+fn a_namespace_package_of_several_directories() {
+    if !common::criu() {
+        return;
+    }
+    // As packages that were installed separately have it: the path is the environment's.
+    let (python, site) = environment(common::a_python(), &[]);
+    let mut world = World::of(python);
+    world.unset("PYTHONPATH");
+    let names = ["first", "second", "third"];
+    let lines = names.map(|name| format!("{}\n", world.path(name).display())).concat();
+    std::fs::write(site.join("projects.pth"), lines).unwrap();
+    let setup = |w: &mut World| {
+        for name in names {
             w.mkdir(name);
         }
         w.write("first/ns/a.py", "VALUE = 'old'\n");

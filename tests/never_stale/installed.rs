@@ -228,3 +228,60 @@ fn settings_of_the_environment() {
         ],
     );
 }
+
+#[test]
+fn packages_of_the_user() {
+    if !common::criu() {
+        return;
+    }
+    // Where the environment lets them in.
+    let (python, _) = environment(common::a_python(), &["--system-site-packages"]);
+    let (major, minor) = python.version;
+    let site = format!("home/.local/lib/python{major}.{minor}/site-packages");
+    let mut world = World::of(python);
+    world.imports(
+        "import json, m",
+        "import sys; print(m.VALUE, len(sys.path), 'usercustomize' in sys.modules)",
+    );
+    let absent = |w: &mut World| {
+        w.set("HOME", w.path("home"));
+        w.mkdir("home");
+        w.write(
+            "lib/m.py",
+            "try: import extra; VALUE = extra.VALUE\nexcept ImportError: VALUE = 'none'\n",
+        );
+    };
+    let present = |w: &mut World| {
+        absent(w);
+        w.write(&format!("{site}/installed.py"), "");
+    };
+    let variables = world.variables.clone();
+    world.try_all(
+        absent,
+        &[
+            ("a file in the home", Says::Hit, &|w| w.write("home/file", "")),
+            ("another home", Says::New, &|w| {
+                w.write(&format!("other/{site}/extra.py"), "VALUE = 'extra'\n");
+                w.set("HOME", w.path("other/home"));
+            }),
+            ("the first package", Says::New, &|w| {
+                w.write(&format!("{site}/extra.py"), "VALUE = 'extra'\n");
+            }),
+            ("the first package, unrelated", Says::New, &|w| {
+                w.write(&format!("{site}/other.py"), "")
+            }),
+        ],
+    );
+    world.variables = variables;
+    world.try_all(
+        present,
+        &[
+            ("another package", Says::Hit, &|w| w.write(&format!("{site}/other.py"), "")),
+            ("one that was looked for", Says::New, &|w| {
+                w.write(&format!("{site}/extra.py"), "VALUE = 'extra'\n");
+            }),
+            ("usercustomize", Says::New, &|w| w.write(&format!("{site}/usercustomize.py"), "")),
+            ("a .pth file", Says::New, &|w| w.write(&format!("{site}/x.pth"), "/usr\n")),
+        ],
+    );
+}

@@ -12,6 +12,7 @@
 //! - [`data`], [`listings`]: what modules read while they are imported
 //! - [`absent`]: what was looked for in vain, and what stands in front of something else
 //! - [`variables`], [`machine`]: environment variables, kernel, processor
+//! - [`grown`]: images that grow from others
 //! - [`random`]: hundreds of changes in a row
 //! - [`doubts`]: what makes an image doubtful
 
@@ -22,6 +23,7 @@ mod absent;
 mod binaries;
 mod data;
 mod doubts;
+mod grown;
 mod installed;
 mod listings;
 mod machine;

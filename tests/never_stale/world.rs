@@ -43,7 +43,8 @@ impl Pair {
     /// How the two differ, if they do.
     pub fn difference(&self) -> Option<String> {
         (self.ours != self.plain).then(|| {
-            format!("{}\n  python: {:?}\n  pyrun:  {:?}", self.verdict, self.plain, self.ours)
+            let (plain, ours) = (shown(&self.plain), shown(&self.ours));
+            format!("{}\n  python: {plain}\n  pyrun:  {ours}", self.verdict)
         })
     }
 }
@@ -54,7 +55,7 @@ pub struct World {
     pub lab: Lab,
     /// The tree; all relative paths are below it.
     pub root: PathBuf,
-    /// What the image is made of, as code.
+    /// What the image is made of, as code; or a script, if it begins with `--script=`.
     pub recipe: String,
     /// Arguments of `python` and `pyrun`.
     pub program: Vec<OsString>,
@@ -93,7 +94,7 @@ impl World {
 
     /// Takes everything out of the tree.
     fn empty(&mut self) {
-        fs::remove_dir_all(&self.root).unwrap();
+        let _ = fs::remove_dir_all(&self.root);
         fs::create_dir_all(self.root.join("cwd")).unwrap();
         self.cwd = self.root.join("cwd");
     }
@@ -224,7 +225,11 @@ impl World {
     /// `pyimg build` of the recipe, with these further options.
     pub fn try_build(&self, options: &[&str]) -> Output {
         let mut command = pyimg(&self.lab.store);
-        command.args(["build", &self.recipe, "--name", IMAGE]).args(options);
+        command.arg("build").args(["--name", IMAGE]).args(options);
+        match self.recipe.strip_prefix("--script=") {
+            Some(script) => command.args(["--script", script]),
+            None => command.arg(&self.recipe),
+        };
         command.arg("--python").arg(&self.lab.python.path);
         run(self.environment(&mut command))
     }
@@ -251,11 +256,16 @@ impl World {
 
     /// The program, first by `pyrun`, for plain Python may write compiled files.
     pub fn run(&self) -> Pair {
-        self.run_within(&[])
+        self.run_beside(&[], None)
     }
 
     /// The same, started by a command such as `setarch`.
     pub fn run_within(&self, around: &[&str]) -> Pair {
+        self.run_beside(around, None)
+    }
+
+    /// The same; what plain Python does may be known already.
+    fn run_beside(&self, around: &[&str], known: Option<&Output>) -> Pair {
         let with = |command: Command| {
             let mut words = around.iter().map(OsString::from).collect::<Vec<_>>();
             words.push(command.get_program().to_owned());
@@ -275,7 +285,8 @@ impl World {
             _ => format!("not one verdict but {own:?}"),
         };
         ours.stderr = rest.concat().into_bytes();
-        Pair { verdict, ours, plain: with(self.lab.plain()) }
+        let plain = known.cloned().unwrap_or_else(|| with(self.lab.plain()));
+        Pair { verdict, ours, plain }
     }
 
     /// Tries all changes, each on a tree and an image that are new; those that must be hits
@@ -283,26 +294,26 @@ impl World {
     #[track_caller]
     pub fn try_all(&mut self, setup: impl Fn(&mut Self), changes: &[Change<'_>]) {
         let original = self.variables.clone();
-        let mut fresh = None;
+        let mut plain = None;
+        let mut is_fresh = false;
         for (what, says, act) in changes {
-            let before = match fresh.take() {
-                Some(before) => before,
-                None => {
-                    self.empty();
-                    self.variables.clone_from(&original);
-                    setup(self);
-                    self.build();
-                    let pair = self.run();
-                    if !pair.is_hit() || pair.difference().is_some() {
-                        self.fault("before", what, &pair);
-                    }
-                    pair.plain
+            if !is_fresh {
+                self.empty();
+                self.variables.clone_from(&original);
+                setup(self);
+                self.build();
+                // What plain Python says of the same tree is the same each time.
+                let pair = self.run_beside(&[], plain.as_ref());
+                if !pair.is_hit() || pair.difference().is_some() {
+                    self.fault("before", what, &pair);
                 }
-            };
+                plain = Some(pair.plain);
+            }
+            let before = plain.clone().expect("it was run");
             act(self);
             let pair = self.run();
             self.judge(what, *says, &before, &pair);
-            fresh = (*says == Says::Hit && pair.is_hit()).then_some(before);
+            is_fresh = *says == Says::Hit && pair.is_hit();
         }
         self.finish();
     }
@@ -342,7 +353,8 @@ impl World {
 
     fn fault(&mut self, kind: &str, what: &str, pair: &Pair) {
         let difference = pair.difference();
-        let detail = difference.unwrap_or_else(|| format!("{}, {:?}", pair.verdict, pair.plain));
+        let detail =
+            difference.unwrap_or_else(|| format!("{}, {}", pair.verdict, shown(&pair.plain)));
         self.faults.push(format!("{kind}: {what}: {detail}"));
     }
 
@@ -354,6 +366,13 @@ impl World {
         let _ = fs::remove_dir_all(&self.lab.store);
         assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
     }
+}
+
+/// An output in one line.
+fn shown(output: &Output) -> String {
+    let code = output.code();
+    let error = if output.stderr.is_empty() { String::new() } else { output.stderr_text() };
+    format!("{code} {:?} {}", output.stdout_text(), error.trim_end().replace('\n', "\n          "))
 }
 
 /// The time of writing.
