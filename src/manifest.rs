@@ -3,6 +3,8 @@
 //! Written once, when the image is built, and read at every run; the store keeps
 //! it and does not look into it. `store-layout.md` lists the fields.
 
+pub mod times;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -37,6 +39,12 @@ pub struct Manifest {
     pub credentials: String,
     /// How long the recipe took, in nanoseconds: what a hit saves.
     pub import_ns: u64,
+    /// How long each top-level module took of that, without the other ones, in nanoseconds.
+    #[serde(default)]
+    pub import_times: BTreeMap<String, u64>,
+    /// The top-level modules that each of them was seen to import.
+    #[serde(default)]
+    pub import_needs: BTreeMap<String, Vec<String>>,
     /// How the memory comes back.
     pub memory: Memory,
 }

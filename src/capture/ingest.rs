@@ -16,7 +16,7 @@ use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
 use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
+use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread, times};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
 
 /// Images that CRIU writes and a restore does not need.
@@ -118,11 +118,14 @@ impl Dumped {
             search_path: self.report.sys_path,
             import_ns: self.report.import_ns
                 + inherited.map_or(0, |parent| parent.manifest.import_ns),
+            import_times: BTreeMap::new(),
+            import_needs: BTreeMap::new(),
             memory: summary.into(),
         };
         let record = ImageRecord {
             modules: self.report.modules,
             import_ns: manifest.import_ns,
+            import_times: times::to_text(&manifest.import_times, &manifest.import_needs),
             ..identity.record
         };
         let image = sealed.commit(record, &manifest, replaced)?;

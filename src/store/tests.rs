@@ -47,6 +47,8 @@ fn record(name: &str) -> ImageRecord {
         recipe: text("import this"),
         modules: vec![text("numpy"), text("re")],
         import_ns: 260_000_000,
+        import_times: text("numpy 250000000 re\nre 10000000\n"),
+        criu: text("4.1.1"),
     }
 }
 

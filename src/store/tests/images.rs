@@ -52,6 +52,8 @@ fn candidates_fit_in_everything_and_the_newest_is_first() {
     let found = store.candidates(&query(&wanted)).unwrap().remove(1);
     assert_eq!(found.modules, ["numpy", "re"]);
     assert_eq!(found.import_ns, 260_000_000);
+    assert_eq!(found.import_times, record("").import_times);
+    assert_eq!(found.page_bytes, PAGE as u64);
     assert_eq!(found.key, record("one").key);
 }
 
