@@ -208,16 +208,23 @@ impl Wanted<'_> {
         Ok(Ranking { source, imported, images: vec![ranked] })
     }
 
-    /// The images of the interpreter that are for another machine, other options or other
-    /// variables, each with the reason.
+    /// The images of the interpreter, the newest first, each with what makes it one for
+    /// another machine, other options or other variables.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn misfits(&self, store: &RunStore) -> Result<Vec<(Image, Miss)>, Miss> {
-        let host = Host::read();
+    pub fn images_of_interpreter(
+        &self,
+        store: &RunStore,
+        host: &Host,
+    ) -> Result<Vec<(Image, Option<Miss>)>, Miss> {
         let images = store.images().map_err(|error| Miss::Store(error.to_string()))?;
         let own = images.into_iter().rev().filter(|image| self.is_of_interpreter(image));
-        Ok(own.filter_map(|image| self.misfit(&image, &host).map(|miss| (image, miss))).collect())
+        let with_misfit = |image| {
+            let misfit = self.misfit(&image, host);
+            (image, misfit)
+        };
+        Ok(own.map(with_misfit).collect())
     }
 
     fn is_of_interpreter(&self, image: &Image) -> bool {
@@ -254,12 +261,10 @@ impl Wanted<'_> {
 
     /// The closest reason why the index names no image for this run.
     fn why_no_candidate(&self, store: &RunStore, host: &Host) -> Miss {
-        let images = store.images().unwrap_or_default();
+        let images = self.images_of_interpreter(store, host).unwrap_or_default();
         images
-            .iter()
-            .rev()
-            .filter(|image| self.is_of_interpreter(image))
-            .find_map(|image| self.misfit(image, host))
+            .into_iter()
+            .find_map(|(_, misfit)| misfit)
             .unwrap_or_else(|| Miss::NoImage(self.interpreter.invoked.clone()))
     }
 
@@ -380,7 +385,7 @@ mod tests {
     #[test]
     fn the_one_that_saves_most_wins() {
         let all = || vec![pandas(), small(), numpy()];
-        assert_eq!(ranked(all(), "pandas"), "pandas numpy (not-covered) small (not-covered)");
+        assert_eq!(ranked(all(), "pandas"), "pandas small (not-covered) numpy (not-covered)");
         assert_eq!(ranked(all(), "numpy sys"), "numpy pandas small (not-covered)");
         // What all have comes cheapest from the smallest.
         assert_eq!(ranked(all(), "re"), "small numpy pandas (not-worth-it)");

@@ -24,7 +24,7 @@ use std::time::Duration;
 use choice::Chosen;
 use command_line::{CommandLine, Program, Run};
 use miss::Miss;
-use situation::{Situation, check_criu, check_evidence, check_files};
+use situation::{Situation, check_criu, check_evidence, check_files, first_usable};
 use source::Form;
 
 use crate::criu::Criu;
@@ -117,24 +117,15 @@ impl Launch<'_> {
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
         let ranking = situation.rank()?;
-        // What is wrong with the best image says more than that there is no other.
-        let mut first_miss = None;
-        for image in &ranking.images {
-            let started = situation.examine(image, &ranking.source).and_then(|chosen| {
-                let request = request(self, &situation, ranking.source.form)
-                    .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-                let program = start(&situation.store, &chosen, &request)?;
-                Ok((program, chosen, request))
-            });
-            match started {
-                Ok((program, chosen, request)) => {
-                    return Ok(self.follow(program, situation.store, &chosen, request));
-                }
-                Err(miss) if miss.is_of_one_image() => first_miss = first_miss.or(Some(miss)),
-                Err(miss) => return Err(miss),
-            }
-        }
-        Err(first_miss.unwrap_or(Miss::NotCovered))
+        let tries = ranking.images.iter().map(|image| {
+            let chosen = situation.examine(image, &ranking.source)?;
+            let request = request(self, &situation, ranking.source.form)
+                .map_err(|error| Miss::Unrestorable(error.to_string()))?;
+            let program = start(&situation.store, &chosen, &request)?;
+            Ok((program, chosen, request))
+        });
+        let (program, chosen, request) = first_usable(tries)?;
+        Ok(self.follow(program, situation.store, &chosen, request))
     }
 
     /// Stands by a program that has started. Nothing is a miss any more.

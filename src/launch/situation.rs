@@ -14,6 +14,7 @@ use super::source::Source;
 use crate::criu::{Criu, RuntimeDir, Version};
 use crate::engine::caller::Caller;
 use crate::key::evidence::Evidence;
+use crate::key::host::Host;
 use crate::key::interpreter::{Interpreter, Origin};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::manifest::{EVIDENCE, Manifest};
@@ -108,14 +109,15 @@ impl<'a> Situation<'a> {
         Ok(chosen)
     }
 
-    /// The images of the interpreter that [`Self::rank`] leaves out, with the reason.
+    /// All images of the interpreter, the newest first, each with what of it does not fit
+    /// this run; or only the one that the user named.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn misfits(&self) -> Result<Vec<(Image, Miss)>, Miss> {
+    pub fn images_of_interpreter(&self) -> Result<Vec<(Image, Option<Miss>)>, Miss> {
         match &self.named {
-            Some(_) => Ok(Vec::new()),
-            None => self.wanted().misfits(&self.store),
+            Some(image) => Ok(vec![(image.clone(), None)]),
+            None => self.wanted().images_of_interpreter(&self.store, &Host::read()),
         }
     }
 
@@ -129,6 +131,23 @@ impl<'a> Situation<'a> {
             remembered: None,
         }
     }
+}
+
+/// The first of these that can be used; they are tried one after the other, as long as
+/// another one may do what the last could not.
+///
+/// # Errors
+/// With the first reason: what is wrong with the best image says more than that there is no
+/// other.
+pub(super) fn first_usable<T>(tries: impl IntoIterator<Item = Result<T, Miss>>) -> Result<T, Miss> {
+    let mut first_miss = None;
+    for tried in tries {
+        match tried {
+            Err(miss) if miss.is_of_one_image() => first_miss = first_miss.or(Some(miss)),
+            usable_or_final => return usable_or_final,
+        }
+    }
+    Err(first_miss.unwrap_or(Miss::NotCovered))
 }
 
 /// What this process has that no restored one would, being another process.
