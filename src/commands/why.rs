@@ -245,6 +245,7 @@ fn table(explanation: &Explanation) -> String {
         let verdict = match &image.verdict {
             Ok(()) if explanation.outcome.as_ref() == Ok(&at) => "taken".to_owned(),
             Ok(()) => "usable".to_owned(),
+            Err(Miss::NotCovered) => "it holds nothing that the program imports".to_owned(),
             Err(miss) => miss.to_string(),
         };
         let saves = image.saves_ns.map_or_else(|| format!("<{}", time(image.import_ns)), time);

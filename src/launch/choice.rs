@@ -165,7 +165,7 @@ impl Wanted<'_> {
             executable: self.interpreter.invoked.to_str().unwrap_or_default(),
             interpreter: None,
             kernel: &host.kernel,
-            glibc: &host.libc,
+            glibc: Some(&*host.libc).filter(|libc| !libc.is_empty()),
             cpu: &host.processor,
             flags: &flags,
             python_env: &python_env,
@@ -177,7 +177,7 @@ impl Wanted<'_> {
         }
         let source = Source::of(self.run, self.cwd, &self.search_path(store, &candidates[0])?)?;
         let Some(imported) = imported(self.remembered, &source) else {
-            return Err(Miss::Program("what the program imports cannot be seen".into()));
+            return Err(Miss::Unseen);
         };
         let images = in_order(candidates, &imported);
         Ok(Ranking { source, imported: Some(imported), images })

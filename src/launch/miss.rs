@@ -24,6 +24,8 @@ pub enum Miss {
     Flag(Unfit),
     /// The program itself cannot be run from an image, and why.
     Program(String),
+    /// It cannot be seen beforehand what the program imports.
+    Unseen,
     /// No Python was found at all.
     NoInterpreter,
     /// It is not certain which interpreter would run.
@@ -113,6 +115,7 @@ impl Miss {
             Self::Interactive => "interactive",
             Self::Flag(_) => "flag",
             Self::Program(_) => "program",
+            Self::Unseen => "unseen",
             Self::NoInterpreter => "no-interpreter",
             Self::Interpreter { .. } => "interpreter",
             Self::NoStore(_) => "no-store",
@@ -171,6 +174,7 @@ impl Miss {
             | Self::Store(why)
             | Self::Unrestorable(why)
             | Self::Damaged(why) => why.clone(),
+            Self::Unseen => "what the program imports cannot be seen".to_owned(),
             Self::NoInterpreter => "no python3 found".to_owned(),
             Self::Interpreter { path, why } => format!("{}: {why}", path.display()),
             Self::NoStore(path) => format!("no store at {}", path.display()),
@@ -252,6 +256,7 @@ mod tests {
             Miss::Interactive,
             Miss::Flag(Unfit::Prints("-V".into())),
             Miss::Program(text()),
+            Miss::Unseen,
             Miss::NoInterpreter,
             Miss::Interpreter { path: "/shims/python3".into(), why: "not an ELF file".into() },
             Miss::NoStore("/s".into()),
@@ -288,6 +293,7 @@ engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu or off
 interactive: interactive use
 flag: -V makes Python print something and end
 program: text
+unseen: what the program imports cannot be seen
 no-interpreter: no python3 found
 interpreter: /shims/python3: not an ELF file
 no-store: no store at /s

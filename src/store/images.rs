@@ -102,7 +102,7 @@ impl Images<'_> {
         let query = "SELECT id, key, name, interpreter, modules, import_ns, import_times, pages \
              FROM images \
              WHERE executable = ?1 AND flags = ?2 AND python_env = ?3 AND kernel = ?4 \
-               AND glibc = ?5 AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
+               AND (?5 IS NULL OR glibc = ?5) AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
              ORDER BY created_ns DESC, number DESC";
         let CandidateQuery { executable, interpreter, kernel, glibc, cpu, flags, python_env } =
             wanted;

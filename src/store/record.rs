@@ -111,8 +111,8 @@ pub struct CandidateQuery<'a> {
     pub interpreter: Option<&'a Digest>,
     /// As [`ImageRecord::kernel`].
     pub kernel: &'a str,
-    /// As [`ImageRecord::glibc`].
-    pub glibc: &'a str,
+    /// As [`ImageRecord::glibc`], if it is known.
+    pub glibc: Option<&'a str>,
     /// As [`ImageRecord::cpu`].
     pub cpu: &'a str,
     /// As [`ImageRecord::flags`].

@@ -58,7 +58,7 @@ fn query(record: &ImageRecord) -> CandidateQuery<'_> {
         executable: &record.executable,
         interpreter: None,
         kernel: &record.kernel,
-        glibc: &record.glibc,
+        glibc: Some(&record.glibc),
         cpu: &record.cpu,
         flags: &record.flags,
         python_env: &record.python_env,

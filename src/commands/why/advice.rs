@@ -76,11 +76,7 @@ pub(super) fn of(explanation: &Explanation) -> Option<Advice> {
         Miss::Environment(_) => text("unset the variable; with it, it is always plain Python"),
         Miss::NoInterpreter => text("install Python, or set PYIMG_PYTHON to an interpreter"),
         Miss::Interpreter { .. } => text("set PYIMG_PYTHON to the interpreter that it leads to"),
-        Miss::Program(_)
-            if explanation.line.options.image.is_none() && explanation.imported.is_none() =>
-        {
-            text("name an image: --image NAME, or PYIMG_IMAGE")
-        }
+        Miss::Unseen => text("name an image: --image NAME, or PYIMG_IMAGE"),
         _ => None,
     }
 }
