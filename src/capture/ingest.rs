@@ -14,7 +14,7 @@ use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
+use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread, times};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
 
 /// Images that CRIU writes and a restore does not need.
@@ -126,6 +126,7 @@ impl Dumped {
         let record = ImageRecord {
             modules: self.report.modules.clone(),
             import_ns: manifest.import_ns,
+            import_times: times::to_text(&manifest.import_times, &manifest.import_needs),
             ..identity.record
         };
         let image = sealed.commit(record, &manifest, replaced)?;

@@ -25,6 +25,8 @@ pub enum Miss {
     Flag(Unfit),
     /// The program itself cannot be run from an image, and why.
     Program(String),
+    /// It cannot be seen beforehand what the program imports.
+    Unseen,
     /// No Python was found at all.
     NoInterpreter,
     /// It is not certain which interpreter would run.
@@ -44,6 +46,13 @@ pub enum Miss {
     ImageNotFound(OsString),
     /// Images there are, but none holds a module that the program imports.
     NotCovered,
+    /// What the image would save is less than what restoring it costs, in nanoseconds.
+    NotWorthIt {
+        /// How long the program's imports take, as far as the image has them.
+        saves: u64,
+        /// How much longer a restore takes than bare Python's start.
+        restore_ns: u64,
+    },
     /// The image was built with other interpreter options.
     FlagsDiffer {
         /// The options of the image, as one text.
@@ -83,6 +92,13 @@ pub enum Miss {
     /// This image cannot be brought back here, now: a limit, a privilege, a
     /// threading set-up, …
     Unrestorable(String),
+    /// The image was dumped by a newer CRIU than the one that is here.
+    CriuDiffers {
+        /// The version that dumped it.
+        image: String,
+        /// The version that is here.
+        here: String,
+    },
     /// There is no usable CRIU.
     NoCriu(String),
     /// CRIU could not restore the image.
@@ -100,6 +116,7 @@ impl Miss {
             Self::Interactive => "interactive",
             Self::Flag(_) => "flag",
             Self::Program(_) => "program",
+            Self::Unseen => "unseen",
             Self::NoInterpreter => "no-interpreter",
             Self::Interpreter { .. } => "interpreter",
             Self::NoStore(_) => "no-store",
@@ -107,6 +124,7 @@ impl Miss {
             Self::NoImage(_) => "no-image",
             Self::ImageNotFound(_) => "image-not-found",
             Self::NotCovered => "not-covered",
+            Self::NotWorthIt { .. } => "not-worth-it",
             Self::FlagsDiffer { .. } => "flags-differ",
             Self::EnvironmentDiffers(_) => "environment-differs",
             Self::Environment(_) => "environment",
@@ -124,9 +142,29 @@ impl Miss {
             Self::Damaged(_) => "damaged",
             Self::Cold(_) => "cold",
             Self::Unrestorable(_) => "unrestorable",
+            Self::CriuDiffers { .. } => "criu-differs",
             Self::NoCriu(_) => "no-criu",
             Self::CriuFailed(_) => "criu-failed",
             Self::NotStarted(_) => "not-started",
+        }
+    }
+
+    /// Whether another image may do what this one cannot.
+    pub(super) fn is_of_one_image(&self) -> bool {
+        match self {
+            Self::NotCovered
+            | Self::NotWorthIt { .. }
+            | Self::FlagsDiffer { .. }
+            | Self::EnvironmentDiffers(_)
+            | Self::HostDiffers(_)
+            | Self::InterpreterChanged(_)
+            | Self::Evidence(_)
+            | Self::Shadowed { .. }
+            | Self::NotSeen { .. }
+            | Self::Damaged(_)
+            | Self::CriuDiffers { .. } => true,
+            // To try a second one would cost more time than is lost already.
+            _ => false,
         }
     }
 
@@ -143,12 +181,18 @@ impl Miss {
             | Self::Store(why)
             | Self::Unrestorable(why)
             | Self::Damaged(why) => why.clone(),
+            Self::Unseen => "what the program imports cannot be seen".to_owned(),
             Self::NoInterpreter => "no python3 found".to_owned(),
             Self::Interpreter { path, why } => format!("{}: {why}", path.display()),
             Self::NoStore(path) => format!("no store at {}", path.display()),
             Self::NoImage(path) => format!("no image of {}", path.display()),
             Self::ImageNotFound(name) => format!("no image is called `{}`", name.display()),
             Self::NotCovered => "no image holds a module that the program imports".to_owned(),
+            Self::NotWorthIt { saves, restore_ns } => format!(
+                "the image would save {} of imports and take {} longer to begin",
+                milliseconds(*saves),
+                milliseconds(*restore_ns)
+            ),
             Self::FlagsDiffer { image, run } => {
                 format!("the image was built with {}, not {}", options(image), options(run))
             }
@@ -164,11 +208,18 @@ impl Miss {
                 format!("{module} of the image is from {}", directory.display())
             }
             Self::Cold(why) => format!("the image is compressed: {why}"),
+            Self::CriuDiffers { image, here } => {
+                format!("the image is of CRIU {image}, newer than {here}")
+            }
             Self::NoCriu(why) => format!("no usable CRIU: {why}"),
             Self::CriuFailed(why) => format!("CRIU failed: {why}"),
             Self::NotStarted(why) => format!("the program did not start: {why}"),
         }
     }
+}
+
+fn milliseconds(ns: u64) -> String {
+    format!("{:.1} ms", ns as f64 / 1e6)
 }
 
 /// Interpreter options as a person reads them.
@@ -213,6 +264,7 @@ mod tests {
             Miss::Interactive,
             Miss::Flag(Unfit::Prints("-V".into())),
             Miss::Program(text()),
+            Miss::Unseen,
             Miss::NoInterpreter,
             Miss::Interpreter { path: "/shims/python3".into(), why: "not an ELF file".into() },
             Miss::NoStore("/s".into()),
@@ -220,6 +272,7 @@ mod tests {
             Miss::NoImage("/usr/bin/python3.11".into()),
             Miss::ImageNotFound("data".into()),
             Miss::NotCovered,
+            Miss::NotWorthIt { saves: 1_250_000, restore_ns: 6_600_000 },
             Miss::FlagsDiffer { image: "-B -O".into(), run: String::new() },
             Miss::EnvironmentDiffers("PYTHONPATH".into()),
             Miss::Environment("PYTHONHASHSEED is set".into()),
@@ -235,6 +288,7 @@ mod tests {
             Miss::Damaged(text()),
             Miss::Cold(text()),
             Miss::Unrestorable(text()),
+            Miss::CriuDiffers { image: "4.2".into(), here: "4.1.1".into() },
             Miss::NoCriu(text()),
             Miss::CriuFailed(text()),
             Miss::NotStarted(text()),
@@ -251,6 +305,7 @@ engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu or off
 interactive: interactive use
 flag: -V makes Python print something and end
 program: text
+unseen: what the program imports cannot be seen
 no-interpreter: no python3 found
 interpreter: /shims/python3: not an ELF file
 no-store: no store at /s
@@ -258,6 +313,7 @@ store: text
 no-image: no image of /usr/bin/python3.11
 image-not-found: no image is called `data`
 not-covered: no image holds a module that the program imports
+not-worth-it: the image would save 1.2 ms of imports and take 6.6 ms longer to begin
 flags-differ: the image was built with -B -O, not no options
 environment-differs: PYTHONPATH is not as it was at the build
 environment: PYTHONHASHSEED is set
@@ -273,6 +329,7 @@ not-seen: helper of the image is from /w
 damaged: text
 cold: the image is compressed: text
 unrestorable: text
+criu-differs: the image is of CRIU 4.2, newer than 4.1.1
 no-criu: no usable CRIU: text
 criu-failed: CRIU failed: text
 not-started: the program did not start: text";

@@ -303,6 +303,8 @@ fn build(
         recipe: text("import this"),
         modules: vec![text("this")],
         import_ns: 1_000_000,
+        import_times: text("this 1000000\n"),
+        criu: text("4.1.1"),
     };
     let store = Store::open(store)?;
     let bytes = pages(numbers);
