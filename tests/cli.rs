@@ -188,6 +188,7 @@ fn help() {
         "unpin",
         "gc",
         "verify",
+        "why",
         "dir",
         "doctor",
         "completions",
@@ -445,6 +446,7 @@ fn man_pages() {
         "pyimg-show.1",
         "pyimg-unpin.1",
         "pyimg-verify.1",
+        "pyimg-why.1",
         "pyimg.1",
         "pyrun.1",
     ];

@@ -318,7 +318,7 @@ fn record(
 /// before it.
 ///
 /// CRIU is among that: once there is a new one, an image is built anew when it is asked for.
-/// Runs are content with an older CRIU's image; see `Criu::suits`.
+/// Runs are content with an older CRIU's image; see `launch::situation`.
 fn with_key(mut record: ImageRecord, recipe: &Recipe) -> ImageRecord {
     let mut hasher = blake3::Hasher::new();
     for part in [

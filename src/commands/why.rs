@@ -204,14 +204,14 @@ fn program_text(run: &Run) -> String {
 fn imports(explanation: &Explanation) -> String {
     let Some(imported) = &explanation.imported else { return "not known".into() };
     let from = match imported.from {
-        KnownFrom::LastRun => "seen when it ran last",
-        KnownFrom::Source => "says its source",
+        KnownFrom::LastRun => "seen in its last run",
+        KnownFrom::Source => "by its source",
     };
     if imported.modules.is_empty() {
-        return format!("nothing, {from}");
+        return format!("nothing ({from})");
     }
     let names: Vec<&str> = imported.modules.iter().map(String::as_str).collect();
-    format!("{}, {from}", human::shorten(&names.join(", "), WIDTH))
+    format!("{} ({from})", human::shorten(&names.join(", "), WIDTH))
 }
 
 fn result(explanation: &Explanation) -> String {

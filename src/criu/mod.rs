@@ -128,8 +128,12 @@ impl Criu {
     /// # Errors
     /// When it cannot be started or does not answer.
     pub fn version(&self) -> Result<Version, Error> {
+        self.version_within(QUESTION_DEADLINE)
+    }
+
+    fn version_within(&self, deadline: Duration) -> Result<Version, Error> {
         let mut options = self.options()?;
-        let answer = self.ask(&mut options, Request::Version, QUESTION_DEADLINE, None)?;
+        let answer = self.ask(&mut options, Request::Version, deadline, None)?;
         let number = answer.unsigned_abs();
         Ok(Version { major: number / 10_000, minor: number / 100 % 100, sublevel: number % 100 })
     }
@@ -145,7 +149,8 @@ impl Criu {
         if let Some(version) = known.ok().and_then(|text| text.parse().ok()) {
             return Ok(version);
         }
-        let version = self.version()?;
+        // This is for runs, which are not to wait.
+        let version = self.version_within(RESTORE_DEADLINE)?;
         // Half of a number would be another version. If it cannot be put there, it is asked
         // for again.
         if let Ok(mut file) = tempfile::NamedTempFile::new_in(&directory)

@@ -42,11 +42,11 @@ impl Host {
         };
         let processor: Vec<_> =
             sys::processor_features().iter().map(|word| format!("{word:x}")).collect();
-        Self { kernel, libc, processor: processor.join("-") }.as_tests_want_it()
+        Self { kernel, libc, processor: processor.join("-") }.overridden()
     }
 
     #[cfg(debug_assertions)]
-    fn as_tests_want_it(mut self) -> Self {
+    fn overridden(mut self) -> Self {
         match std::env::var("PYIMG_TEST_HOST").as_deref() {
             Ok("kernel") => self.kernel.push_str(" another"),
             Ok("libc") => self.libc.push_str(" another"),
@@ -57,7 +57,7 @@ impl Host {
     }
 
     #[cfg(not(debug_assertions))]
-    fn as_tests_want_it(self) -> Self {
+    fn overridden(self) -> Self {
         self
     }
 

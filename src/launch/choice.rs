@@ -264,7 +264,8 @@ impl Wanted<'_> {
         let images = self.images_of_interpreter(store, host).unwrap_or_default();
         images
             .into_iter()
-            .find_map(|(_, misfit)| misfit)
+            .filter_map(|(_, misfit)| misfit)
+            .min_by_key(Miss::distance)
             .unwrap_or_else(|| Miss::NoImage(self.interpreter.invoked.clone()))
     }
 

@@ -149,6 +149,15 @@ impl Miss {
         }
     }
 
+    /// How far an image with this obstacle is from being of use: the least tells most.
+    pub(super) fn distance(&self) -> u8 {
+        match self {
+            Self::HostDiffers(_) => 2,
+            Self::FlagsDiffer { .. } => 1,
+            _ => 0,
+        }
+    }
+
     /// Whether another image may do what this one cannot.
     pub(super) fn is_of_one_image(&self) -> bool {
         match self {

@@ -11,7 +11,8 @@ use super::choice::{Chosen, Ranked, Ranking, Wanted};
 use super::command_line::{CommandLine, Engine, Run};
 use super::miss::Miss;
 use super::source::Source;
-use crate::criu::{Criu, RuntimeDir, Version};
+use crate::criu::{Criu, Version};
+use crate::engine;
 use crate::engine::caller::Caller;
 use crate::key::evidence::{Evidence, LookedThrough, Surroundings};
 use crate::key::host::Host;
@@ -219,8 +220,7 @@ fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
 /// Why not.
 pub(super) fn check_criu(criu: &Criu, image: &Manifest) -> Result<(), Miss> {
     let Ok(dumped_by) = image.criu.parse::<Version>() else { return Ok(()) };
-    let here = RuntimeDir::open().and_then(|runtime| criu.known_version(&runtime));
-    let here = here.map_err(|error| Miss::NoCriu(error.to_string()))?;
+    let here = engine::criu::version(criu).map_err(|error| Miss::CriuFailed(error.to_string()))?;
     match here < dumped_by {
         true => Err(Miss::CriuDiffers { image: image.criu.clone(), here: here.to_string() }),
         false => Ok(()),
