@@ -51,6 +51,10 @@ impl Dumped {
         let files = named.chain(mapped).filter(|path| !is_own(path));
         let mut read: BTreeSet<PathBuf> = files.collect();
         read.extend(identity.interpreter_files.iter().cloned());
+        // importlib looks whether the program's own directory is there.
+        let own_directory = self.report.own_directory.as_ref();
+        let looked_at = self.journal.present.iter().filter(|path| !is_own(path));
+        read.extend(looked_at.filter(|path| own_directory != Some(path)).cloned());
         // What was not there and is now, the imports have made themselves.
         let (made, absent) = self.absent();
         read.extend(made);
@@ -60,12 +64,9 @@ impl Dumped {
         let directory = std::env::current_dir().unwrap_or_default();
         let surroundings = Surroundings { environment: &environment, directory: &directory };
         let report = &self.report;
-        // importlib looks whether the program's own directory is there.
-        let is_asked_for =
-            |path: &&PathBuf| !is_own(path) && report.own_directory.as_ref() != Some(path);
         let observed = Observed {
             read: read.into_iter().collect(),
-            present: self.journal.present.iter().filter(is_asked_for).cloned().collect(),
+            links: self.journal.links.iter().filter(|path| !is_own(path)).cloned().collect(),
             absent,
             modules: report.looked_for.clone(),
             distributions: report.distributions.clone(),
