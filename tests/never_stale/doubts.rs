@@ -73,7 +73,7 @@ fn doubts_are_told() {
     for (code, word) in [
         ("import subprocess; VALUE = subprocess.run(['true']).returncode", "process"),
         ("import os; VALUE = os.system('true')", "process"),
-        ("import os; VALUE = os.popen('echo').read()", "process"),
+        ("import os\nwith os.popen('echo') as pipe: VALUE = pipe.read()", "process"),
         ("import socket; s = socket.socket(); s.close(); VALUE = 1", "socket"),
         ("import time; VALUE = time.time() > 0", "time"),
         ("import time; VALUE = time.time_ns() > 0", "time"),
