@@ -288,11 +288,12 @@ impl Wanted<'_> {
             return Err(Miss::InterpreterChanged(self.interpreter.invoked.clone()));
         }
         let suffixes = &content.python.suffixes;
+        let absent = &content.absent_modules;
         let shadow = source
             .first_path
             .iter()
             .chain(self.python_path)
-            .find_map(|directory| shadow::find(directory, &content.modules, suffixes));
+            .find_map(|directory| shadow::find(directory, &content.modules, absent, suffixes));
         if let Some(found) = shadow {
             return Err(Miss::Shadowed { module: found.module, path: found.path });
         }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::key::evidence::Changed;
 use crate::key::flags::Unfit;
 
 /// The reason why a run is plain Python.
@@ -67,8 +68,8 @@ pub enum Miss {
     HostDiffers(String),
     /// The interpreter is not the one that the image was built with.
     InterpreterChanged(PathBuf),
-    /// A file of a module has changed since the image was built.
-    ModuleChanged(PathBuf),
+    /// Something that the imports depended on is not as it was when the image was built.
+    Evidence(Changed),
     /// A file that Python would import in place of a module of the image.
     Shadowed {
         /// The module.
@@ -129,7 +130,13 @@ impl Miss {
             Self::Environment(_) => "environment",
             Self::HostDiffers(_) => "host-differs",
             Self::InterpreterChanged(_) => "interpreter-changed",
-            Self::ModuleChanged(_) => "module-changed",
+            Self::Evidence(changed) => match changed {
+                Changed::File { .. } => "file-changed",
+                Changed::Listing { .. } => "directory-changed",
+                Changed::Variable(..) => "variable-differs",
+                Changed::WorkingDirectory(_) => "working-directory-differs",
+                Changed::Version => "evidence-version",
+            },
             Self::Shadowed { .. } => "shadowed",
             Self::NotSeen { .. } => "not-seen",
             Self::Damaged(_) => "damaged",
@@ -160,7 +167,7 @@ impl Miss {
             | Self::EnvironmentDiffers(_)
             | Self::HostDiffers(_)
             | Self::InterpreterChanged(_)
-            | Self::ModuleChanged(_)
+            | Self::Evidence(_)
             | Self::Shadowed { .. }
             | Self::NotSeen { .. }
             | Self::Damaged(_)
@@ -202,7 +209,7 @@ impl Miss {
             Self::Environment(why) => why.clone(),
             Self::HostDiffers(what) => format!("the image is of another {what}"),
             Self::InterpreterChanged(path) => format!("{} has changed", path.display()),
-            Self::ModuleChanged(path) => format!("{} has changed", path.display()),
+            Self::Evidence(changed) => changed.to_string(),
             Self::Shadowed { module, path } => {
                 format!("{} would be imported as {module}", path.display())
             }
@@ -255,6 +262,7 @@ impl From<Unfit> for Miss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::evidence::Difference;
 
     /// One of each, so that a new reason cannot be forgotten here unnoticed.
     fn all() -> Vec<Miss> {
@@ -279,7 +287,11 @@ mod tests {
             Miss::Environment("PYTHONHASHSEED is set".into()),
             Miss::HostDiffers("kernel".into()),
             Miss::InterpreterChanged("/usr/bin/python3.11".into()),
-            Miss::ModuleChanged("/m.py".into()),
+            Miss::Evidence(Changed::File { path: "/m.py".into(), what: Difference::Modified }),
+            Miss::Evidence(Changed::Listing { directory: "/d".into(), entry: "m.py".into() }),
+            Miss::Evidence(Changed::Variable("V".into(), true)),
+            Miss::Evidence(Changed::WorkingDirectory("/d".into())),
+            Miss::Evidence(Changed::Version),
             Miss::Shadowed { module: "numpy".into(), path: "/w/numpy.py".into() },
             Miss::NotSeen { module: "helper".into(), directory: "/w".into() },
             Miss::Damaged(text()),
@@ -316,7 +328,11 @@ environment-differs: PYTHONPATH is not as it was at the build
 environment: PYTHONHASHSEED is set
 host-differs: the image is of another kernel
 interpreter-changed: /usr/bin/python3.11 has changed
-module-changed: /m.py has changed
+file-changed: /m.py has changed
+directory-changed: /d/m.py has changed
+variable-differs: the variable V has another value
+working-directory-differs: the working directory was /d
+evidence-version: another version of pyimg has recorded the evidence
 shadowed: /w/numpy.py would be imported as numpy
 not-seen: helper of the image is from /w
 damaged: text
@@ -342,7 +358,8 @@ not-started: the program did not start: text";
 
     #[test]
     fn a_reason_is_one_line() {
-        let miss = Miss::ModuleChanged("/tmp/a\nb\u{1b}[31m.py".into());
+        let path = "/tmp/a\nb\u{1b}[31m.py".into();
+        let miss = Miss::Evidence(Changed::File { path, what: Difference::Modified });
         assert_eq!(miss.to_string(), "/tmp/a b [31m.py has changed");
     }
 

@@ -19,12 +19,13 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use choice::Chosen;
 use command_line::{CommandLine, Program, Run};
 use miss::Miss;
-use situation::{Situation, check_criu, check_evidence, check_files, first_usable};
+use situation::{Files, Situation, check_criu, first_usable};
 use source::Form;
 
 use crate::criu::Criu;
@@ -34,6 +35,7 @@ use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, Running};
 use crate::image::mapping::PackFile;
+use crate::key::evidence::Surroundings;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
@@ -121,7 +123,7 @@ impl Launch<'_> {
             let chosen = situation.examine(image, &ranking.source)?;
             let request = request(self, &situation, ranking.source.form)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            let program = start(&situation.store, &chosen, &request)?;
+            let program = start(&situation.store, &chosen, &request, situation.surroundings())?;
             Ok((program, chosen, request))
         });
         let (program, chosen, request) = first_usable(tries)?;
@@ -172,7 +174,12 @@ fn find_interpreter(
 }
 
 /// Has an image run the program of the request.
-fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+fn start(
+    store: &RunStore,
+    chosen: &Chosen,
+    request: &Request,
+    surroundings: Surroundings,
+) -> Result<Running, Miss> {
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     check_criu(&criu, &chosen.manifest.content)?;
     let packs = chosen
@@ -185,12 +192,20 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
-    let images = store.image_dir(&chosen.id);
-    warm_up(store, chosen, &images)?;
+    let files = Files::of(store, chosen);
+    warm_up(store, chosen, &files, surroundings)?;
     let parked =
-        Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
-    let check = || check_files(&images, &chosen.manifest.files);
-    engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
+        Parked { images: &files.images, process: &chosen.manifest.content.process, packs: &packs };
+    let noted = OnceLock::new();
+    let check = || {
+        let _ = noted.set(files.check(surroundings)?);
+        Ok(())
+    };
+    let started = engine::start(&criu, &parked, request, check);
+    if let (Ok(_), Some(Some(text))) = (&started, noted.get()) {
+        store.note_looked_through(&chosen.id, text);
+    }
+    started.map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
         NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
         NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
@@ -205,12 +220,17 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
 ///
 /// Others who are at it already are waited for as long as the imports would take. Who
 /// comes first pays once for all runs to come, however long that takes.
-fn warm_up(store: &RunStore, chosen: &Chosen, images: &Path) -> Result<(), Miss> {
+fn warm_up(
+    store: &RunStore,
+    chosen: &Chosen,
+    files: &Files<'_>,
+    surroundings: Surroundings,
+) -> Result<(), Miss> {
     let packs = &chosen.manifest.packs;
     if store.tier(packs) == Tier::Raw {
         return Ok(());
     }
-    check_evidence(images)?;
+    files.check_evidence(surroundings)?;
     let imports = Duration::from_nanos(chosen.manifest.content.import_ns);
     let patience = imports.clamp(LEAST_PATIENCE, MOST_PATIENCE);
     store.thaw(packs, patience).map_err(|error| Miss::Cold(error.to_string()))

@@ -31,11 +31,13 @@ pub struct Shadow {
 /// Of each top-level module it is known which directory it came from: one that came from
 /// this very directory is itself what Python would find, and one that is built in comes
 /// before all directories. `suffixes` are the endings of extension modules of the
-/// interpreter. One reading of the directory; a directory that cannot be read has nothing
+/// interpreter. Anything of the name is found in place of those in `absent`, which were looked
+/// for in vain. One reading of the directory; a directory that cannot be read has nothing
 /// to import either.
 pub fn find(
     directory: &Path,
     modules: &BTreeMap<String, Option<PathBuf>>,
+    absent: &[String],
     suffixes: &[String],
 ) -> Option<Shadow> {
     let mut found: Option<Shadow> = None;
@@ -44,24 +46,26 @@ pub fn find(
         let name = name.as_bytes();
         let stem = &name[..memchr::memchr(b'.', name).unwrap_or(name.len())];
         let Ok(module) = std::str::from_utf8(stem) else { continue };
-        let Some(Some(origin)) = modules.get(module) else { continue };
-        if origin == directory {
-            continue;
-        }
+        let origin = match modules.get(module) {
+            Some(Some(origin)) if origin != directory => Some(origin),
+            None if absent.iter().any(|absent| absent == module) => None,
+            _ => continue,
+        };
         let path = entry.path();
         let wins = match &name[stem.len()..] {
             b"" => {
                 // A namespace package in the image would have gained a part.
-                let own = || origin.join(module);
+                let gains = |own: PathBuf| own.is_dir() && !is_package(&own, suffixes);
                 is_package(&path, suffixes)
-                    || path.is_dir() && own().is_dir() && !is_package(&own(), suffixes)
+                    || path.is_dir() && origin.is_none_or(|origin| gains(origin.join(module)))
             }
             b".py" | b".pyc" => path.is_file(),
             ending => suffixes.iter().any(|suffix| suffix.as_bytes() == ending) && path.is_file(),
         };
         // Directories are read in no order; the answer is to be the same each time.
         // The same directory may go by two names.
-        let wins = wins && FileId::of(origin) != FileId::of(directory);
+        let is_own = |origin| FileId::of(origin) == FileId::of(directory);
+        let wins = wins && !origin.is_some_and(|origin| is_own(origin));
         if wins && found.as_ref().is_none_or(|found| path < found.path) {
             found = Some(Shadow { module: module.to_owned(), path });
         }
@@ -109,7 +113,8 @@ mod tests {
         fn find(&self) -> Option<String> {
             let suffixes =
                 [".cpython-311-x86_64-linux-gnu.so", ".abi3.so", ".so"].map(String::from);
-            let found = find(self.directory.path(), &self.modules, &suffixes)?;
+            let absent = ["speedups".to_owned()];
+            let found = find(self.directory.path(), &self.modules, &absent, &suffixes)?;
             let path = found.path.strip_prefix(self.directory.path()).unwrap();
             Some(format!("{} by {}", found.module, path.display()))
         }
@@ -133,6 +138,12 @@ mod tests {
         let other = Place::new(&["spread/there.py", "whole/__init__.py"]);
         place.modules.insert("spread".into(), Some(other.directory.path().to_owned()));
         assert_eq!(place.find().as_deref(), Some("spread by spread"), "namespace packages add up");
+
+        for file in ["speedups.py", "speedups/x", "speedups.so"] {
+            let name = file.split('/').next().unwrap();
+            let expected = Some(format!("speedups by {name}"));
+            assert_eq!(Place::new(&[file]).find(), expected, "it was looked for in vain");
+        }
 
         let place = Place::new(&["numpy.py", "json.py", "numpy/__init__.py"]);
         assert_eq!(place.find().as_deref(), Some("json by json.py"), "always the same one");
@@ -165,7 +176,7 @@ mod tests {
         place.modules.insert("json".into(), Some(link.clone()));
         assert_eq!(place.find(), None, "the module's own directory by another name");
         fs::remove_dir_all(link.parent().unwrap()).unwrap();
-        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[]), None);
+        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[], &[]), None);
     }
 
     #[test]

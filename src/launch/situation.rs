@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::criu::{Criu, Version};
 use crate::engine;
 use crate::engine::caller::Caller;
-use crate::key::evidence::Evidence;
+use crate::key::evidence::{Evidence, LookedThrough, Surroundings};
 use crate::key::host::Host;
 use crate::key::interpreter::{Interpreter, Origin};
 use crate::key::python_env::{PythonEnv, with_changes};
@@ -100,7 +100,7 @@ impl<'a> Situation<'a> {
     }
 
     /// Looks closely at an image, but not yet at its files: that is for [`check_criu`] and
-    /// [`check_files`].
+    /// [`Files::check`].
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -120,6 +120,11 @@ impl<'a> Situation<'a> {
             Some(image) => Ok(vec![(image.clone(), None)]),
             None => self.wanted().images_of_interpreter(&self.store, &Host::read()),
         }
+    }
+
+    /// What the evidence of an image is compared with, besides files.
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { environment: &self.environment, directory: self.cwd }
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -218,27 +223,45 @@ pub(super) fn check_criu(criu: &Criu, image: &Manifest) -> Result<(), Miss> {
     }
 }
 
-/// Whether the files of an image are whole, and everything that its imports depended on is
-/// as it was.
-///
-/// # Errors
-/// What is not.
-pub(super) fn check_files(images: &Path, files: &[FileInfo]) -> Result<(), Miss> {
-    let whole = store::check_large_files(images, files);
-    whole.map_err(|error| Miss::Damaged(error.to_string()))?;
-    check_evidence(images)
+/// The files of an image, apart from the store, so that another thread can look at them.
+#[derive(Debug)]
+pub(super) struct Files<'a> {
+    /// The image's directory.
+    pub images: PathBuf,
+    looked_through: PathBuf,
+    files: &'a [FileInfo],
 }
 
-/// Whether everything that the image's imports depended on is as it was.
-///
-/// # Errors
-/// What is not.
-pub(super) fn check_evidence(images: &Path) -> Result<(), Miss> {
-    let path = images.join(EVIDENCE);
-    let evidence = Evidence::read(&path)
-        .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
-    match evidence.first_change() {
-        Some(changed) => Err(Miss::ModuleChanged(changed.path)),
-        None => Ok(()),
+impl<'a> Files<'a> {
+    pub fn of(store: &RunStore, image: &'a Chosen) -> Self {
+        let id = &image.id;
+        let (images, looked_through) = (store.image_dir(id), store.looked_through(id));
+        Self { images, looked_through, files: &image.manifest.files }
+    }
+
+    /// Whether they are whole, and everything that the imports depended on is as it was; if
+    /// so, what is to be noted of directories that were looked through.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check(&self, surroundings: Surroundings) -> Result<Option<Vec<u8>>, Miss> {
+        let whole = store::check_large_files(&self.images, self.files);
+        whole.map_err(|error| Miss::Damaged(error.to_string()))?;
+        self.check_evidence(surroundings)
+    }
+
+    /// As [`Self::check`], the image's own files excepted.
+    ///
+    /// # Errors
+    /// What is not as it was.
+    pub fn check_evidence(&self, surroundings: Surroundings) -> Result<Option<Vec<u8>>, Miss> {
+        let path = self.images.join(EVIDENCE);
+        let evidence = Evidence::read(&path)
+            .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
+        let mut known = LookedThrough::read(&self.looked_through);
+        match evidence.difference(surroundings).or_else(|| evidence.check(&mut known)) {
+            Some(changed) => Err(Miss::Evidence(changed)),
+            None => Ok(known.to_json()),
+        }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn of(explanation: &Explanation) -> Option<Advice> {
         Miss::HostDiffers(_) | Miss::FlagsDiffer { .. } | Miss::EnvironmentDiffers(_) => {
             with("build an image for this", for_program(explanation))
         }
-        Miss::ModuleChanged(_)
+        Miss::Evidence(_)
         | Miss::InterpreterChanged(_)
         | Miss::Damaged(_)
         | Miss::CriuDiffers { .. } => {
