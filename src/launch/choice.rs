@@ -10,7 +10,7 @@
 //! rest, and CRIU can work meanwhile.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::command_line::{Program, Run};
@@ -127,29 +127,59 @@ pub fn imported(remembered: Option<&BTreeSet<String>>, source: &Source) -> Optio
     seen.or(read).map(|(modules, from)| Imported { modules: modules.clone(), from })
 }
 
-impl Ranked {
-    fn new(candidate: Candidate, imported: &Imported) -> (i128, usize, Self) {
-        let Candidate { id, name, modules, import_ns, import_times, page_bytes, .. } = candidate;
+/// How long the program's imports take in plain Python, as far as each image has them, in
+/// nanoseconds; none for images that have no times.
+///
+/// What differs between two images is noise of the moment in which they were built, so the
+/// least time of a module counts for all of them; else a noisy one would always win.
+fn savings<'a>(images: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) -> Vec<Option<u64>> {
+    let images = images.into_iter().map(|(times, wanted)| {
+        let times = ImportTimes::parse(times);
+        (!times.is_empty()).then(|| times.of(wanted))
+    });
+    let images: Vec<_> = images.collect();
+    let mut least: HashMap<&str, u64, foldhash::fast::RandomState> = HashMap::default();
+    for (name, own) in images.iter().flatten().flatten() {
+        least.entry(name).and_modify(|least| *least = (*own).min(*least)).or_insert(*own);
+    }
+    let sum = |modules: &Vec<(&str, u64)>| {
+        modules.iter().fold(0_u64, |sum, (name, _)| sum.saturating_add(least[name]))
+    };
+    images.iter().map(|modules| modules.as_ref().map(sum)).collect()
+}
+
+/// Those of an image's modules that the program imports itself.
+fn covered<'a>(modules: &'a [String], imported: &Imported) -> Vec<&'a str> {
+    let is_wanted = |module: &&String| imported.modules.contains(*module);
+    modules.iter().filter(is_wanted).map(String::as_str).collect()
+}
+
+/// The images, given from the newest to the oldest, in the order in which they are tried.
+fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
+    let savings =
+        savings(candidates.iter().map(|candidate| {
+            (candidate.import_times.as_str(), covered(&candidate.modules, imported))
+        }));
+    let images = candidates.into_iter().zip(savings).map(|(candidate, saves_ns)| {
+        let Candidate { id, name, modules, import_ns, page_bytes, .. } = candidate;
+        let (covered, size) = (covered(&modules, imported).len(), modules.len());
         let restore_ns = restore_ns(page_bytes);
-        let covered = modules.iter().filter(|module| imported.modules.contains(*module)).count();
-        let times = ImportTimes::parse(&import_times);
-        let saves_ns = match times.is_empty() {
-            true => None,
-            false => Some(times.of(imported.modules.iter().map(String::as_str))),
-        };
         // Of an image of an older store only the sum is known; each module is taken to have
         // its share of it. That is too little for a package with many modules below it, and
         // so nothing that is held against the image.
-        let share = || u128::from(import_ns) * covered as u128 / modules.len().max(1) as u128;
+        let share = || u128::from(import_ns) * covered as u128 / size.max(1) as u128;
         let gain = saves_ns.map_or_else(share, u128::from) as i128 - i128::from(restore_ns);
         let against = match saves_ns {
             _ if covered == 0 => Some(Miss::NotCovered),
             Some(saves) if saves <= restore_ns => Some(Miss::NotWorthIt { saves, restore_ns }),
             _ => None,
         };
-        let size = modules.len();
-        (gain, size, Self { id, name, import_ns, saves_ns, restore_ns, against })
-    }
+        (gain, size, Ranked { id, name, import_ns, saves_ns, restore_ns, against })
+    });
+    let mut images: Vec<_> = images.collect();
+    // Among equals the one with the least that is not needed, then the newest.
+    images.sort_by_key(|(gain, size, image)| (rank_of(image), Reverse(*gain), *size));
+    images.into_iter().map(|(_, _, image)| image).collect()
 }
 
 impl Wanted<'_> {
@@ -192,11 +222,8 @@ impl Wanted<'_> {
         let source = Source::of(self.run, self.cwd, &[])?;
         let imported = imported(self.remembered, &source);
         let record = &image.record;
-        let times = ImportTimes::parse(&record.import_times);
-        let saves_ns = imported
-            .as_ref()
-            .filter(|_| !times.is_empty())
-            .map(|imported| times.of(imported.modules.iter().map(String::as_str)));
+        let wanted = imported.as_ref().map(|imported| covered(&record.modules, imported));
+        let saves_ns = wanted.and_then(|wanted| savings([(&*record.import_times, wanted)])[0]);
         let ranked = Ranked {
             id: image.id,
             name: record.name.clone(),
@@ -308,15 +335,6 @@ impl Wanted<'_> {
     }
 }
 
-/// The images, given from the newest to the oldest, in the order in which they are tried.
-fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
-    let mut images: Vec<_> =
-        candidates.into_iter().map(|candidate| Ranked::new(candidate, imported)).collect();
-    // Among equals the one with the least that is not needed, then the newest.
-    images.sort_by_key(|(gain, size, image)| (rank_of(image), Reverse(*gain), *size));
-    images.into_iter().map(|(_, _, image)| image).collect()
-}
-
 /// Images that are of use come first, then those that would be if they saved more.
 fn rank_of(image: &Ranked) -> u8 {
     match image.against {
@@ -394,6 +412,14 @@ mod tests {
         // Of many modules that take little the sum counts, not the number.
         let many = candidate("many", 58, "a b c d re", "a 1,b 1,c 1,d 1,re 5");
         assert_eq!(ranked(vec![many, numpy()], "a b c d numpy"), "numpy many");
+    }
+
+    #[test]
+    fn the_least_time_of_a_module_counts_for_all_images() {
+        let noisy = candidate("noisy", 116, "numpy re", "numpy 900 re,re 50");
+        let images = in_order(vec![noisy, numpy()], &imports("numpy"));
+        let saves: Vec<_> = images.iter().map(|image| (&*image.name, image.saves_ns)).collect();
+        assert_eq!(saves, [("numpy", Some(95 * MS)), ("noisy", Some(95 * MS))]);
     }
 
     #[test]
