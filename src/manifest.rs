@@ -40,18 +40,18 @@ pub struct Manifest {
     /// What may make a run differ from plain Python.
     #[serde(default)]
     pub doubts: Vec<Doubt>,
-    /// How long each top-level module took, without the others, in nanoseconds.
-    #[serde(default)]
-    pub import_times: BTreeMap<String, u64>,
-    /// The top-level modules that each of them imports.
-    #[serde(default)]
-    pub import_needs: BTreeMap<String, Vec<String>>,
     /// User and group ids and capabilities of whoever built it, as `/proc/PID/status` has
     /// them: a restored process has these.
     #[serde(default)]
     pub credentials: String,
     /// How long the recipe took, in nanoseconds: what a hit saves.
     pub import_ns: u64,
+    /// How long each top-level module took of that, without the other ones, in nanoseconds.
+    #[serde(default)]
+    pub import_times: BTreeMap<String, u64>,
+    /// The top-level modules that each of them was seen to import.
+    #[serde(default)]
+    pub import_needs: BTreeMap<String, Vec<String>>,
     /// How the memory comes back.
     pub memory: Memory,
 }

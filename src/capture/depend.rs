@@ -24,8 +24,9 @@ const DIRECTORY_RENEWED: [&str; 3] = ["multiprocessing.process", "pip._vendor.ri
 /// Modules that read the time, likewise.
 const TIME_RENEWED: [&str; 1] = ["logging"];
 
-/// Modules that draw random bytes, likewise. Of numpy's all do.
-const RANDOM_RENEWED: [&str; 3] = ["multiprocessing.process", "random", "tempfile"];
+/// Modules that draw random bytes, likewise, besides those of `numpy.random`. (`secrets` and
+/// `random` make generators that need no seed.)
+const RANDOM_RENEWED: [&str; 3] = ["multiprocessing.process", "random", "secrets"];
 
 /// Modules of the standard library whose random bytes are kept by whoever calls them.
 const DRAWS_FOR_OTHERS: [&str; 2] = ["secrets", "uuid"];
@@ -50,6 +51,10 @@ impl Dumped {
         let files = named.chain(mapped).filter(|path| !is_own(path));
         let mut read: BTreeSet<PathBuf> = files.collect();
         read.extend(identity.interpreter_files.iter().cloned());
+        // importlib looks whether the program's own directory is there.
+        let own_directory = self.report.own_directory.as_ref();
+        let looked_at = self.journal.present.iter().filter(|path| !is_own(path));
+        read.extend(looked_at.filter(|path| own_directory != Some(path)).cloned());
         // What was not there and is now, the imports have made themselves.
         let (made, absent) = self.absent();
         read.extend(made);
@@ -59,12 +64,9 @@ impl Dumped {
         let directory = std::env::current_dir().unwrap_or_default();
         let surroundings = Surroundings { environment: &environment, directory: &directory };
         let report = &self.report;
-        // importlib looks whether the program's own directory is there.
-        let is_asked_for =
-            |path: &&PathBuf| !is_own(path) && report.own_directory.as_ref() != Some(path);
         let observed = Observed {
             read: read.into_iter().collect(),
-            present: self.journal.present.iter().filter(is_asked_for).cloned().collect(),
+            links: self.journal.links.iter().filter(|path| !is_own(path)).cloned().collect(),
             absent,
             modules: report.looked_for.clone(),
             distributions: report.distributions.clone(),
@@ -132,7 +134,7 @@ impl Dumped {
                 // For an entry of the search path that stands for the current directory.
                 && !["?", "importlib._bootstrap_external", "_frozen_importlib_external"]
                     .contains(&asker.nearest.as_str())
-                && !DIRECTORY_RENEWED.contains(&asker.importing.as_str())
+                && !is_renewed(*question, &asker.importing)
         };
         self.journal.relative || self.journal.questions.iter().any(asked)
     }
@@ -152,10 +154,8 @@ impl Dumped {
             }
         };
         let is_kept = |(question, asker): &&(Question, Asker)| {
-            let renewed = RANDOM_RENEWED.contains(&asker.importing.as_str())
-                || asker.importing.split('.').next() == Some("numpy");
             *question == Question::RandomBytes
-                && !renewed
+                && !is_renewed(*question, &asker.importing)
                 && (DRAWS_FOR_OTHERS.contains(&asker.nearest.as_str())
                     || !is_standard(&asker.nearest))
         };
@@ -171,19 +171,15 @@ impl Dumped {
     /// What the modules did that every run shares.
     pub(super) fn doubts(&self) -> Vec<Doubt> {
         let asked = self.journal.questions.iter().filter_map(|(question, asker)| {
-            let renewed: &[&str] = match question {
-                Question::Time => &TIME_RENEWED,
-                Question::RandomBytes | Question::Seed => &RANDOM_RENEWED,
-                Question::UserId => &[],
-                Question::WorkingDirectory => return None,
-            };
             let what = match question {
                 Question::Time => "read the time",
                 Question::RandomBytes => "drew random bytes",
                 Question::Seed => "seeded a random generator",
-                _ => "read a user's id",
+                Question::UserId => "read a user's id",
+                // That is evidence.
+                Question::WorkingDirectory => return None,
             };
-            let known = asker.nearest == "?" || renewed.contains(&asker.importing.as_str());
+            let known = asker.nearest == "?" || is_renewed(*question, &asker.importing);
             (!known).then(|| Doubt { what: what.to_owned(), module: asker.importing.clone() })
         });
         let told = self.report.doubts.iter();
@@ -234,6 +230,20 @@ impl Dumped {
         all.extend(before.map(|(name, origin)| (name.clone(), origin.clone())));
         all
     }
+}
+
+/// Whether what a module asked for while it was imported is put right when an image wakes.
+fn is_renewed(question: Question, module: &str) -> bool {
+    let modules: &[&str] = match question {
+        Question::Time => &TIME_RENEWED,
+        Question::RandomBytes | Question::Seed if module.starts_with("numpy.random") => {
+            return true;
+        }
+        Question::RandomBytes | Question::Seed => &RANDOM_RENEWED,
+        Question::WorkingDirectory => &DIRECTORY_RENEWED,
+        Question::UserId => &[],
+    };
+    modules.contains(&module)
 }
 
 fn changed_meanwhile(path: &Path) -> Error {

@@ -17,6 +17,8 @@ pub(super) struct Journal {
     pub present: BTreeSet<PathBuf>,
     /// Paths that were looked for and were not there.
     pub absent: BTreeSet<PathBuf>,
+    /// Symbolic links that were read.
+    pub links: BTreeSet<PathBuf>,
     /// Variables that C code has read.
     pub variables: BTreeSet<String>,
     /// Whether a relative path was used.
@@ -53,7 +55,7 @@ impl Journal {
         };
         for (number, record) in bytes.split(|byte| *byte == 0).enumerate() {
             let (kind, text) = record.split_first()?;
-            let path = || PathBuf::from(OsStr::from_bytes(text));
+            let path = || place(Path::new(OsStr::from_bytes(text)));
             let asker = || {
                 let text = String::from_utf8_lossy(text).into_owned();
                 let (nearest, importing) = text.split_once('\t')?;
@@ -74,11 +76,16 @@ impl Journal {
                 b'v' => {
                     journal.variables.insert(String::from_utf8_lossy(text).into_owned());
                 }
-                b'r' | b'w' | b'e' | b'a' if !is_a_place(&path()) => {}
-                b'r' => _ = journal.read.entry(path()).or_insert(number),
-                b'w' => _ = journal.written.insert(path(), number),
-                b'e' => _ = journal.present.insert(path()),
-                b'a' => _ = journal.absent.insert(path()),
+                b'r' | b'w' | b'e' | b'a' | b'k' => {
+                    let Some(path) = path() else { continue };
+                    match kind {
+                        b'r' => _ = journal.read.entry(path).or_insert(number),
+                        b'w' => _ = journal.written.insert(path, number),
+                        b'e' => _ = journal.present.insert(path),
+                        b'a' => _ = journal.absent.insert(path),
+                        _ => _ = journal.links.insert(path),
+                    }
+                }
                 _ => return None,
             }
         }
@@ -92,11 +99,17 @@ impl Journal {
     }
 }
 
-/// Whether a path is one on disk, by which it can be found again.
-fn is_a_place(path: &Path) -> bool {
+/// A path on disk, as it can be found again: not one of the kernel's, and without `..`,
+/// which means the directory that is there, behind any link.
+fn place(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?;
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    let path = match goes_up {
+        true => path.parent()?.canonicalize().ok()?.join(name),
+        false => path.components().collect(),
+    };
     let elsewhere = ["/dev", "/proc", "/sys"].iter().any(|root| path.starts_with(root));
-    let is_plain = path.components().all(|part| part != Component::ParentDir);
-    !elsewhere && is_plain && path.file_name().is_some()
+    (!elsewhere).then_some(path)
 }
 
 #[cfg(test)]
@@ -106,11 +119,11 @@ mod tests {
     #[test]
     fn records_are_understood() {
         let bytes = b"r/a/b.py\0a/a/c\0e/a\0w/t\xff\0vHOME\0s/x\0ttime\tm\0r/proc/self/maps\0\
-                      a/a/../c\0nrandom\tm.n\0";
+                      a/no-such-directory/../c\0e/usr/../usr/lib\0nrandom\tm.n\0";
         let journal = Journal::parse(bytes).unwrap();
         assert_eq!(journal.read, [(PathBuf::from("/a/b.py"), 0)].into());
         assert_eq!(journal.absent, [PathBuf::from("/a/c")].into());
-        assert_eq!(journal.present, [PathBuf::from("/a")].into());
+        assert_eq!(journal.present, [PathBuf::from("/a"), PathBuf::from("/usr/lib")].into());
         assert_eq!(journal.written.len(), 1);
         assert_eq!(journal.variables, ["HOME".to_owned()].into());
         assert!(journal.relative);

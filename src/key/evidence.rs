@@ -33,10 +33,10 @@ const VERSION: u32 = 2;
 /// What imports have looked at, as it was observed.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// Files that were read.
+    /// Files that were read or looked at.
     pub read: Vec<PathBuf>,
-    /// Paths that were looked at and were there.
-    pub present: Vec<PathBuf>,
+    /// Symbolic links that were read.
+    pub links: Vec<PathBuf>,
     /// Paths that were looked for and were not there.
     pub absent: Vec<PathBuf>,
     /// Directories in which modules were looked for, each with the last parts of their
@@ -171,7 +171,7 @@ impl Evidence {
         for path in &observed.read {
             files.read(path)?;
         }
-        observed.present.iter().for_each(|path| files.looked_at(path));
+        observed.links.iter().for_each(|path| files.link(path));
         observed.absent.iter().for_each(|path| files.missed(path));
 
         let mut interests: BTreeMap<PathBuf, Interest> = BTreeMap::new();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::choice::{self, Imported, Ranked};
 use super::command_line::{CommandLine, Run};
 use super::miss::Miss;
-use super::situation::{Files, Situation, check_criu, first_usable};
+use super::situation::{Situation, check_criu, check_files, first_usable};
 use super::source::Source;
 use super::{find_interpreter, stdin_is_interactive};
 use crate::criu::Criu;
@@ -120,7 +120,8 @@ impl Explanation {
                     let verdict = situation.examine(image, &ranking.source).and_then(|chosen| {
                         let criu = criu.as_ref().map_err(Clone::clone)?;
                         check_criu(criu, &chosen.manifest.content)?;
-                        Files::of(store, &chosen).check(situation.surroundings()).map(drop)
+                        check_files(&store.image_dir(&chosen.id), &chosen.manifest.files)?;
+                        situation.evidence(&chosen).check().map(|_| ())
                     });
                     self.images.push(Examined::new(store, image, verdict));
                 }

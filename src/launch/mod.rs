@@ -25,7 +25,7 @@ use std::time::Duration;
 use choice::Chosen;
 use command_line::{CommandLine, Program, Run};
 use miss::Miss;
-use situation::{Files, Situation, check_criu, first_usable};
+use situation::{Situation, check_criu, check_files, first_usable};
 use source::Form;
 
 use crate::criu::Criu;
@@ -35,7 +35,6 @@ use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, Running};
 use crate::image::mapping::PackFile;
-use crate::key::evidence::Surroundings;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
@@ -123,7 +122,7 @@ impl Launch<'_> {
             let chosen = situation.examine(image, &ranking.source)?;
             let request = request(self, &situation, ranking.source.form)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            let program = start(&situation.store, &chosen, &request, situation.surroundings())?;
+            let program = start(&situation, &chosen, &request)?;
             Ok((program, chosen, request))
         });
         let (program, chosen, request) = first_usable(tries)?;
@@ -174,12 +173,8 @@ fn find_interpreter(
 }
 
 /// Has an image run the program of the request.
-fn start(
-    store: &RunStore,
-    chosen: &Chosen,
-    request: &Request,
-    surroundings: Surroundings,
-) -> Result<Running, Miss> {
+fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+    let store = &situation.store;
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     check_criu(&criu, &chosen.manifest.content)?;
     let packs = chosen
@@ -192,18 +187,19 @@ fn start(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
-    let files = Files::of(store, chosen);
-    warm_up(store, chosen, &files, surroundings)?;
+    let images = store.image_dir(&chosen.id);
+    warm_up(situation, chosen)?;
     let parked =
-        Parked { images: &files.images, process: &chosen.manifest.content.process, packs: &packs };
-    let noted = OnceLock::new();
+        Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+    let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
     let check = || {
-        let _ = noted.set(files.check(surroundings)?);
+        check_files(&images, &chosen.manifest.files)?;
+        let _ = noted.set(evidence.check()?);
         Ok(())
     };
     let started = engine::start(&criu, &parked, request, check);
-    if let (Ok(_), Some(Some(text))) = (&started, noted.get()) {
-        store.note_looked_through(&chosen.id, text);
+    if let (Ok(_), Some(Some(news))) = (&started, noted.get()) {
+        store.note_looked_through(&chosen.id, news);
     }
     started.map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
@@ -220,17 +216,13 @@ fn start(
 ///
 /// Others who are at it already are waited for as long as the imports would take. Who
 /// comes first pays once for all runs to come, however long that takes.
-fn warm_up(
-    store: &RunStore,
-    chosen: &Chosen,
-    files: &Files<'_>,
-    surroundings: Surroundings,
-) -> Result<(), Miss> {
+fn warm_up(situation: &Situation<'_>, chosen: &Chosen) -> Result<(), Miss> {
+    let store = &situation.store;
     let packs = &chosen.manifest.packs;
     if store.tier(packs) == Tier::Raw {
         return Ok(());
     }
-    files.check_evidence(surroundings)?;
+    situation.evidence(chosen).check()?;
     let imports = Duration::from_nanos(chosen.manifest.content.import_ns);
     let patience = imports.clamp(LEAST_PATIENCE, MOST_PATIENCE);
     store.thaw(packs, patience).map_err(|error| Miss::Cold(error.to_string()))

@@ -99,8 +99,8 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Looks closely at an image, but not yet at its files: that is for [`check_criu`] and
-    /// [`Files::check`].
+    /// Looks closely at an image, but not yet at its files: that is for [`check_criu`],
+    /// [`check_files`] and [`ImageEvidence::check`].
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -108,6 +108,15 @@ impl<'a> Situation<'a> {
         let chosen = self.wanted().examine(&self.store, image, source)?;
         suits(&chosen.manifest.content, self.caller)?;
         Ok(chosen)
+    }
+
+    /// What the imports of an image depended on.
+    pub fn evidence(&self, chosen: &Chosen) -> ImageEvidence<'_> {
+        ImageEvidence {
+            file: self.store.image_dir(&chosen.id).join(EVIDENCE),
+            looked_through: self.store.looked_through(&chosen.id),
+            surroundings: Surroundings { environment: &self.environment, directory: self.cwd },
+        }
     }
 
     /// All images of the interpreter, the newest first, each with what of it does not fit
@@ -120,11 +129,6 @@ impl<'a> Situation<'a> {
             Some(image) => Ok(vec![(image.clone(), None)]),
             None => self.wanted().images_of_interpreter(&self.store, &Host::read()),
         }
-    }
-
-    /// What the evidence of an image is compared with, besides files.
-    pub fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { environment: &self.environment, directory: self.cwd }
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -223,43 +227,36 @@ pub(super) fn check_criu(criu: &Criu, image: &Manifest) -> Result<(), Miss> {
     }
 }
 
-/// The files of an image, apart from the store, so that another thread can look at them.
-#[derive(Debug)]
-pub(super) struct Files<'a> {
-    /// The image's directory.
-    pub images: PathBuf,
-    looked_through: PathBuf,
-    files: &'a [FileInfo],
+/// Whether the files of an image are whole.
+///
+/// # Errors
+/// What is not.
+pub(super) fn check_files(images: &Path, files: &[FileInfo]) -> Result<(), Miss> {
+    let whole = store::check_large_files(images, files);
+    whole.map_err(|error| Miss::Damaged(error.to_string()))
 }
 
-impl<'a> Files<'a> {
-    pub fn of(store: &RunStore, image: &'a Chosen) -> Self {
-        let id = &image.id;
-        let (images, looked_through) = (store.image_dir(id), store.looked_through(id));
-        Self { images, looked_through, files: &image.manifest.files }
-    }
+/// The evidence of an image, yet to be looked at.
+#[derive(Debug)]
+pub(super) struct ImageEvidence<'a> {
+    file: PathBuf,
+    looked_through: PathBuf,
+    surroundings: Surroundings<'a>,
+}
 
-    /// Whether they are whole, and everything that the imports depended on is as it was; if
-    /// so, what is to be noted of directories that were looked through.
+impl ImageEvidence<'_> {
+    /// Whether everything that the image's imports depended on is as it was. If so, gives
+    /// what is to be noted of directories that were looked through.
     ///
     /// # Errors
     /// What is not.
-    pub fn check(&self, surroundings: Surroundings) -> Result<Option<Vec<u8>>, Miss> {
-        let whole = store::check_large_files(&self.images, self.files);
-        whole.map_err(|error| Miss::Damaged(error.to_string()))?;
-        self.check_evidence(surroundings)
-    }
-
-    /// As [`Self::check`], the image's own files excepted.
-    ///
-    /// # Errors
-    /// What is not as it was.
-    pub fn check_evidence(&self, surroundings: Surroundings) -> Result<Option<Vec<u8>>, Miss> {
-        let path = self.images.join(EVIDENCE);
-        let evidence = Evidence::read(&path)
-            .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
+    pub fn check(&self) -> Result<Option<Vec<u8>>, Miss> {
+        let evidence = Evidence::read(&self.file).map_err(|error| {
+            Miss::Damaged(format!("cannot read {}: {error}", self.file.display()))
+        })?;
         let mut known = LookedThrough::read(&self.looked_through);
-        match evidence.difference(surroundings).or_else(|| evidence.check(&mut known)) {
+        let changed = evidence.difference(self.surroundings);
+        match changed.or_else(|| evidence.check(&mut known)) {
             Some(changed) => Err(Miss::Evidence(changed)),
             None => Ok(known.to_json()),
         }

@@ -1,5 +1,7 @@
 //! Files that modules read while they are imported, and those that they ask for.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::common;
 use crate::tools::compile;
 use crate::world::{Change, Says, World};
@@ -320,6 +322,76 @@ fn a_file_that_the_import_writes() {
             ("another file", Says::Hit, &|w| w.write("lib/other", "x")),
             ("removed, and made again", Says::Same, &|w| w.remove("lib/cache")),
             ("edited", Says::New, &|w| w.write_unnoticed("lib/cache", "MADE")),
+        ],
+    );
+}
+
+/// What the kernel makes up as it is read has no time of writing that means anything.
+#[test]
+fn files_of_the_kernel() {
+    if !common::criu() {
+        return;
+    }
+    let mut world = World::new();
+    world.write(
+        "lib/m.py",
+        "import os\nVALUES = [open(path).read(0) for path in ('/dev/null', '/proc/cpuinfo', \
+         '/proc/self/status', '/sys/devices/system/cpu/online')]\n",
+    );
+    world.imports("import m", "print(m.VALUES)");
+    world.build();
+    for value in ["1", "2"] {
+        world.set("MY_UNREAD", value);
+        let pair = world.run();
+        assert_eq!(pair.difference(), None);
+        assert!(pair.is_hit(), "{}", pair.verdict);
+    }
+    world.finish();
+}
+
+/// Names of files that are hard to write down.
+#[test]
+fn strange_names() {
+    if !common::criu() {
+        return;
+    }
+    let mut world = World::new();
+    let library = "li b\n\"'\\\t\u{e4}";
+    let data = |w: &World, last: u8| {
+        let name = [b"data \n\"'\\".as_slice(), &[last]].concat();
+        w.path(library).join(std::ffi::OsStr::from_bytes(&name))
+    };
+    world.imports("import m", "print(m.VALUE, m.ABSENT)");
+    let setup = |w: &mut World| {
+        w.search(&[library]);
+        for last in [0xfe, 0xff] {
+            std::fs::write(data(w, last), "old").unwrap();
+        }
+        w.write(
+            &format!("{library}/m.py"),
+            "import os\nhere = os.fsencode(os.path.dirname(__file__))\n\
+             VALUE = open(here + b'/data \\n\"\\'\\\\\\xff').read()\n\
+             try: ABSENT = open(here + b'/absent\\xff').read()\nexcept OSError: ABSENT = 'none'\n",
+        );
+    };
+    world.try_all(
+        setup,
+        &[
+            ("a file of almost the same name", Says::Hit, &|w| {
+                std::fs::write(data(w, 0xfe), "new").unwrap();
+            }),
+            ("the file", Says::New, &|w| std::fs::write(data(w, 0xff), "new").unwrap()),
+            ("one that was not there", Says::New, &|w| {
+                let name = std::ffi::OsStr::from_bytes(b"absent\xff");
+                std::fs::write(w.path(library).join(name), "new").unwrap();
+            }),
+            ("a module", Says::New, &|w| {
+                w.write(&format!("{library}/m.py"), "VALUE = ABSENT = 'newer'\n");
+            }),
+            ("the directory exchanged", Says::New, &|w| {
+                w.rename(library, "old");
+                w.write(&format!("{library}/m.py"), "VALUE = ABSENT = 'newer'\n");
+            }),
         ],
     );
 }

@@ -108,3 +108,25 @@ fn images_that_are_asked_for() {
         ],
     );
 }
+
+/// Where the best image is stale, another one that is not may serve.
+#[test]
+fn another_image_serves() {
+    if !common::criu() {
+        return;
+    }
+    let mut world = World::new();
+    world.try_all(
+        |w| {
+            setup(w);
+            w.recipe = "import m".into();
+            w.build();
+            assert!(grow(w));
+        },
+        &[
+            ("another file", Says::Hit, &|w| w.write("lib/other", "")),
+            ("a module of the best", Says::New, &|w| w.replace("lib/n.py", "VALUE = 'newer'\n")),
+            ("data of both", Says::New, &|w| w.write_unnoticed("lib/data", "new")),
+        ],
+    );
+}

@@ -82,3 +82,29 @@ fn directories_that_were_listed() {
     }
     World::new().try_all(listers, &changes);
 }
+
+#[test]
+fn the_working_directory_listed() {
+    if !common::criu() {
+        return;
+    }
+    let mut world = World::new();
+    world.imports("import m", "print(m.VALUE)");
+    let setup = |w: &mut World| {
+        w.write("cwd/one", "");
+        w.write("other/two", "");
+        w.write("lib/m.py", "import os; VALUE = sorted(os.listdir())\n");
+    };
+    world.try_all(
+        setup,
+        &[
+            ("a file elsewhere", Says::Hit, &|w| w.write("other/three", "")),
+            ("a file", Says::New, &|w| w.write("cwd/two", "")),
+            ("another directory", Says::New, &|w| w.cwd = w.path("other")),
+            ("a directory of the same contents", Says::Same, &|w| {
+                w.write("same/one", "");
+                w.cwd = w.path("same");
+            }),
+        ],
+    );
+}

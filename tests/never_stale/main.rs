@@ -10,7 +10,9 @@
 //! - [`binaries`]: extension modules, shared libraries, the interpreter
 //! - [`installed`]: packages that pip installs, metadata, `.pth` files, `pyvenv.cfg`
 //! - [`data`], [`listings`]: what modules read while they are imported
-//! - [`absent`]: what was looked for in vain, and what stands in front of something else
+//! - [`absent`], [`shadows`], [`paths`]: what was looked for in vain, what stands in front of
+//!   something else, archives and namespace packages
+//! - [`effects`]: what imports do to the process, which the program must find done
 //! - [`variables`], [`machine`]: environment variables, kernel, processor
 //! - [`grown`]: images that grow from others
 //! - [`random`]: hundreds of changes in a row
@@ -23,11 +25,14 @@ mod absent;
 mod binaries;
 mod data;
 mod doubts;
+mod effects;
 mod grown;
 mod installed;
 mod listings;
 mod machine;
+mod paths;
 mod random;
+mod shadows;
 mod sources;
 mod tools;
 mod variables;

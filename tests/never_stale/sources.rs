@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::common;
+use crate::common::{self, run};
 use crate::world::{Change, Says, World};
 
 const PRINT: &str =
@@ -125,7 +125,7 @@ fn changes(seen: Says) -> Vec<Change<'static>> {
 fn run_cp(world: &World, from: &str, to: &str) {
     let mut command = std::process::Command::new("cp");
     command.arg("-a").arg(world.path(from)).arg(world.path(to));
-    common::run(&mut command).success();
+    run(&mut command).success();
 }
 
 #[test]
@@ -257,17 +257,35 @@ fn changed_while_the_image_is_built() {
              open(d + '/__init__.py', 'w').write(\"VALUE = 'new'\\n\")"
                 .to_owned(),
         ),
+        ("data edited", "open(n.here + '/data', 'w').write('new')".to_owned()),
+        (
+            "data edited, the time put back",
+            "import os; f = n.here + '/data'; s = os.stat(f); open(f, 'w').write('new').bit_length(); \
+             os.utime(f, ns=(s.st_atime_ns, s.st_mtime_ns))"
+                .to_owned(),
+        ),
+        ("a listed directory", "open(n.here + '/listed/two', 'w').close()".to_owned()),
+        ("one that was looked for", "open(n.here + '/absent.py', 'w').close()".to_owned()),
     ] {
         let mut world = World::new();
         world.set("PYTHONDONTWRITEBYTECODE", "1");
         world.write("lib/m.py", "VALUE = 'old'\n");
-        world.imports("import m", "print(m.VALUE)");
-        world.recipe = format!("import m; {code}");
+        world.write("lib/data", "old");
+        world.write("lib/listed/one", "");
+        world.write(
+            "lib/n.py",
+            "import os\nhere = os.path.dirname(__file__)\n\
+             DATA = open(here + '/data').read()\nLISTED = os.listdir(here + '/listed')\n\
+             try: import absent; ABSENT = 'there'\nexcept ImportError: ABSENT = 'none'\n",
+        );
+        world.imports("import m, n", "print(m.VALUE, n.DATA, sorted(n.LISTED), n.ABSENT)");
+        let before = run(world.plain().args(&world.program)).success();
+        world.recipe = format!("import m, n; {code}");
         // To refuse such a build would be right as well.
         world.try_build(&[]);
         let pair = world.run();
         faults.extend(pair.difference().map(|difference| format!("{what}: {difference}")));
-        assert_ne!(pair.plain.stdout_text(), "old\n", "{what}: the test is wrong");
+        assert_ne!(pair.plain.stdout_text(), before, "{what}: the test is wrong");
         world.finish();
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

@@ -1,5 +1,8 @@
 //! Environment variables that modules read while they are imported.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::common;
 use crate::tools::compile;
 use crate::world::{Says, World};
@@ -229,6 +232,38 @@ fn variables_of_numpy() {
         ("OMP_NUM_THREADS as it was", seen, &|w| w.unset("OMP_NUM_THREADS")),
         ("OPENBLAS_NUM_THREADS", seen, &|w| w.set("OPENBLAS_NUM_THREADS", "1")),
         ("OPENBLAS_NUM_THREADS as it was", seen, &|w| w.unset("OPENBLAS_NUM_THREADS")),
+        ("another variable", Says::Hit, &|w| w.set("MY_UNREAD", "2")),
+    ]);
+    world.finish();
+}
+
+/// Values that are hard to write down, or look alike where they are written with loss.
+#[test]
+fn strange_values() {
+    if !common::criu() {
+        return;
+    }
+    let mut world = World::new();
+    world.write(
+        "lib/m.py",
+        "import os\nVALUES = os.environb.get(b'MY_BYTES'), os.environ.get('MY_NAME\u{e4} x'), \
+         len(os.environ.get('MY_LONG', ''))\n",
+    );
+    world.imports("import m", "print(m.VALUES)");
+    world.set("MY_BYTES", OsStr::from_bytes(b"\xff\n=\"\\"));
+    world.set("MY_NAME\u{e4} x", "old");
+    world.set("MY_LONG", "x".repeat(100_000));
+    world.build();
+    world.try_next(&[
+        ("another variable", Says::Hit, &|w| w.set("MY_UNREAD", OsStr::from_bytes(b"\xff\n"))),
+        ("another byte", Says::New, &|w| w.set("MY_BYTES", OsStr::from_bytes(b"\xfe\n=\"\\"))),
+        ("cut off", Says::New, &|w| w.set("MY_BYTES", OsStr::from_bytes(b"\xff"))),
+        ("as it was", Says::New, &|w| w.set("MY_BYTES", OsStr::from_bytes(b"\xff\n=\"\\"))),
+        ("another variable", Says::Hit, &|w| w.set("MY_UNREAD", "")),
+        ("a strange name", Says::New, &|w| w.set("MY_NAME\u{e4} x", "new")),
+        ("as it was", Says::New, &|w| w.set("MY_NAME\u{e4} x", "old")),
+        ("a long value", Says::New, &|w| w.set("MY_LONG", "x".repeat(100_001))),
+        ("as it was", Says::New, &|w| w.set("MY_LONG", "x".repeat(100_000))),
         ("another variable", Says::Hit, &|w| w.set("MY_UNREAD", "2")),
     ]);
     world.finish();

@@ -174,10 +174,14 @@ static void run_recipe(PyObject *inside, PyObject *steps)
 /* Runs the recipe and says what it looked at. */
 static void observe_recipe(PyObject *inside, const char *begin)
 {
+    const char *changed;
     int journal;
 
     observe_begin(py.PyDict_GetItemString(inside, "hear"));
     run_recipe(inside, call(inside, begin, NULL));
+    changed = observe_changes();
+    if (changed != NULL)
+        refuse(changed);
     journal = observe_end();
     gate_say("journal\n", journal);
     close(journal);

@@ -358,6 +358,12 @@ def refusal():
     """Why this process must not become an image, or None."""
     stop_observing()
     state["imported"] = set(sys.modules)
+    subprocess = sys.modules.get("subprocess")
+    for _ in range(20):  # a process that nobody has waited for yet
+        if not subprocess or not subprocess._active:
+            break
+        subprocess._cleanup()
+        time.sleep(0.005)
     if directory_now() != state["directory"]:
         return "the working directory has been changed"
     for path, module in temporary.items():
@@ -616,6 +622,8 @@ def tidy():
     for path, finder in list(sys.path_importer_cache.items()):
         if finder is None:  # there may be a directory of that name when the image is used
             del sys.path_importer_cache[path]
+        elif hasattr(finder, "invalidate_caches"):  # and other files in this one
+            finder.invalidate_caches()
     linecache = sys.modules.get("linecache")
     if linecache:
         linecache.cache.pop("<string>", None)

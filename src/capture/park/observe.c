@@ -11,6 +11,7 @@
  *
  *   r PATH   opened for reading          e PATH   looked at, and there
  *   w PATH   opened for writing only     a PATH   looked for, and not there
+ *   k PATH   a symbolic link that was read
  *   v NAME   variable read by C code     c        the working directory matters
  *   s PATH   ... because of this relative path
  *   t, n, m, u, c WHO   the time, random bytes, the seed of a generator, a user's id, the
@@ -29,6 +30,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -245,6 +247,27 @@ VISIBLE int statx(int directory, const char *path, int flags, unsigned mask, str
     REAL(statx);
     result = real(directory, path, flags, mask, status);
     note_look(directory, path, result);
+    return result;
+}
+
+VISIBLE ssize_t readlink(const char *restrict path, char *restrict room, size_t size)
+{
+    ssize_t result;
+    REAL(readlink);
+    result = real(path, room, size);
+    if (result >= 0)
+        note_path('k', AT_FDCWD, path);
+    return result;
+}
+
+VISIBLE ssize_t readlinkat(int directory, const char *restrict path, char *restrict room,
+                           size_t size)
+{
+    ssize_t result;
+    REAL(readlinkat);
+    result = real(directory, path, room, size);
+    if (result >= 0)
+        note_path('k', directory, path);
     return result;
 }
 
@@ -513,6 +536,102 @@ static void take_hook_out(void)
     is_hooked = false;
 }
 
+/* --- Shared libraries ------------------------------------------------------ */
+
+/* In which directories the loader looked for a library before it found it: of those of
+ * the object that needs it (RPATH, RUNPATH) and of LD_LIBRARY_PATH. */
+static void note_search(void *handle, const char *needed)
+{
+    Dl_serinfo size, *search;
+    char path[PATH_MAX];
+
+    if (strchr(needed, '/') != NULL || dlinfo(handle, RTLD_DI_SERINFOSIZE, &size) != 0)
+        return;
+    search = malloc(size.dls_size);
+    if (search == NULL)
+        return;
+    *search = size;
+    if (dlinfo(handle, RTLD_DI_SERINFOSIZE, search) == 0 &&
+        dlinfo(handle, RTLD_DI_SERINFO, search) == 0) {
+        for (unsigned i = 0; i < search->dls_cnt; i++) {
+            const char *directory = search->dls_serpath[i].dls_name;
+
+            if ((search->dls_serpath[i].dls_flags & LA_SER_DEFAULT) != 0 || directory[0] != '/')
+                break;
+            snprintf(path, sizeof path, "%s/%s", directory, needed);
+            if (syscall(SYS_access, path, F_OK) == 0)
+                break;
+            note('a', path);
+        }
+    }
+    free(search);
+}
+
+/* The libraries that are loaded, by the names under which the loader found them, which may
+ * be links; the mappings of the process name what they lead to. */
+static void note_libraries(void)
+{
+    void *self = dlopen(NULL, RTLD_NOW);
+    struct link_map *map = NULL;
+
+    if (self == NULL || dlinfo(self, RTLD_DI_LINKMAP, &map) != 0)
+        return;
+    for (; map != NULL; map = map->l_next) {
+        void *handle = map->l_name[0] == '/' ? dlopen(map->l_name, RTLD_NOW | RTLD_NOLOAD) : self;
+        const char *names = NULL;
+
+        if (map->l_name[0] == '/')
+            note('r', map->l_name);
+        for (ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
+            if (entry->d_tag == DT_STRTAB)
+                names = (const char *)entry->d_un.d_ptr;
+        for (ElfW(Dyn) *entry = map->l_ld; handle != NULL && names != NULL &&
+             entry->d_tag != DT_NULL; entry++)
+            if (entry->d_tag == DT_NEEDED)
+                note_search(handle, names + entry->d_un.d_val);
+        if (handle != NULL && handle != self)
+            dlclose(handle);
+    }
+    dlclose(self);
+}
+
+/* --- What an image cannot keep --------------------------------------------- */
+
+static struct {
+    mode_t umask;
+    int nice;
+    sigset_t blocked;
+    struct rlimit limits[RLIM_NLIMITS];
+} process;
+
+static void read_process(void)
+{
+    process.umask = umask(0);
+    umask(process.umask);
+    process.nice = getpriority(PRIO_PROCESS, 0);
+    pthread_sigmask(SIG_SETMASK, NULL, &process.blocked);
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        getrlimit((__rlimit_resource_t)i, &process.limits[i]);
+}
+
+const char *observe_changes(void)
+{
+    mode_t before = process.umask;
+    int nice = process.nice;
+    sigset_t blocked = process.blocked;
+    struct rlimit limits[RLIM_NLIMITS];
+
+    memcpy(limits, process.limits, sizeof limits);
+    read_process();
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(&blocked, number) != sigismember(&process.blocked, number))
+            return "the mask of blocked signals has been changed";
+    return process.umask != before ? "the file mode creation mask has been changed"
+           : process.nice != nice  ? "the nice value has been changed"
+           : memcmp(limits, process.limits, sizeof limits) != 0 ? "a resource limit has been changed"
+                                                                : NULL;
+}
+
 /* --- Beginning and end ---------------------------------------------------- */
 
 static char **before;      /* the environment when the recipe began */
@@ -596,6 +715,7 @@ void observe_reapply(void)
 
 void observe_begin(PyObject *hook)
 {
+    read_process();
     before = copy_environment();
     audit = hook;
     if (!is_hooked)
@@ -609,6 +729,9 @@ int observe_end(void)
 {
     int finished = journal;
 
+    busy = true;
+    note_libraries();
+    busy = false;
     journal = -1;
     take_hook_out();
     remember_changes();

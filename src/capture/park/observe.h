@@ -13,6 +13,10 @@ void observe_begin(PyObject *hook);
  * any more, and no hook is left in the interpreter. */
 int observe_end(void);
 
+/* What the recipe has changed about the process that a program from the image would
+ * not have, or NULL. */
+const char *observe_changes(void);
+
 /* What fopen gave for this path. */
 FILE *observe_fopen(const char *path, const char *mode, FILE *file);
 

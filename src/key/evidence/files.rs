@@ -71,6 +71,9 @@ pub(super) struct Directory {
     pub path: Text,
     /// Files that were read.
     pub files: Vec<FileState>,
+    /// Symbolic links that were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<FileState>,
     /// Names that were looked at and were there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub present: Vec<Text>,
@@ -89,23 +92,28 @@ impl Directory {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(directory) = open(self.path.as_path(), flags, Mode::empty()).map(File::from) else {
             // Nothing is there any more; what was not there is not.
-            let first = self.files.first().map(|file| &file.name).or(self.present.first());
+            let first = self.files.iter().chain(&self.links).map(|file| &file.name).next();
+            let first = first.or(self.present.first());
             return first.map(|name| changed(name, Difference::Missing));
         };
         let state = |name: &Text| fstatat(&directory, name.as_path(), AtFlags::empty());
-        let in_files = self.files.iter().find_map(|file| match state(&file.name) {
+        let itself =
+            |name: &Text| fstatat(&directory, name.as_path(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        let compare = |file: &FileState, found| match found {
             Ok(found) if file.matches(&found) => None,
             Ok(_) => Some(changed(&file.name, Difference::Modified)),
             Err(_) => Some(changed(&file.name, Difference::Missing)),
-        });
+        };
+        let in_files = self.files.iter().find_map(|file| compare(file, state(&file.name)));
         in_files
+            .or_else(|| self.links.iter().find_map(|link| compare(link, itself(&link.name))))
             .or_else(|| {
                 let gone = self.present.iter().find(|name| state(name).is_err());
                 gone.map(|name| changed(name, Difference::Missing))
             })
             .or_else(|| {
                 let is_there = |name: &&Text| {
-                    !matches!(state(name), Err(nix::Error::ENOENT | nix::Error::ENOTDIR))
+                    !matches!(itself(name), Err(nix::Error::ENOENT | nix::Error::ENOTDIR))
                 };
                 self.absent.iter().find(is_there).map(|name| changed(name, Difference::New))
             })
@@ -121,6 +129,7 @@ pub(super) struct Files {
 #[derive(Debug, Default)]
 struct Names {
     files: BTreeMap<Text, FileState>,
+    links: BTreeMap<Text, FileState>,
     present: Vec<Text>,
     absent: Vec<Text>,
 }
@@ -128,16 +137,23 @@ struct Names {
 impl Files {
     pub fn of(directories: Vec<Directory>) -> Self {
         let directories = directories.into_iter().map(|directory| {
-            let files = directory.files.into_iter().map(|file| (file.name.clone(), file)).collect();
-            let names = Names { files, present: directory.present, absent: directory.absent };
+            let by_name = |files: Vec<FileState>| {
+                files.into_iter().map(|file| (file.name.clone(), file)).collect()
+            };
+            let names = Names {
+                files: by_name(directory.files),
+                links: by_name(directory.links),
+                present: directory.present,
+                absent: directory.absent,
+            };
             (directory.path.as_path().to_owned(), names)
         });
         Self { directories: directories.collect() }
     }
 
-    /// Adds the present state of a file that was read; one that is known keeps the state in
-    /// which it was recorded first. What is not a regular file is only there; what is not
-    /// there at all is left out.
+    /// Adds the present state of a file that was read or looked at; one that is known keeps
+    /// the state in which it was recorded first. What is not a regular file is only there;
+    /// what has gone is not there.
     ///
     /// # Errors
     /// When it exists and cannot be examined.
@@ -148,11 +164,15 @@ impl Files {
         }
         let state = match nix::sys::stat::stat(path) {
             Ok(state) => state,
-            Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Ok(()),
+            Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => {
+                self.missed(path);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         if SFlag::from_bits_truncate(state.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            self.looked_at(path);
+            let names = self.directories.entry(parent.to_owned()).or_default();
+            names.present.push(name);
             return Ok(());
         }
         let names = self.directories.entry(parent.to_owned()).or_default();
@@ -160,16 +180,28 @@ impl Files {
         Ok(())
     }
 
-    /// Adds a path that was there.
-    pub fn looked_at(&mut self, path: &Path) {
+    /// Adds the present state of a symbolic link.
+    pub fn link(&mut self, path: &Path) {
         let Some((parent, name)) = split(path) else { return };
-        self.directories.entry(parent.to_owned()).or_default().present.push(name);
+        let Ok(state) = nix::sys::stat::lstat(path) else { return self.missed(path) };
+        let names = self.directories.entry(parent.to_owned()).or_default();
+        let link = || FileState::of(name.clone(), &state);
+        names.links.entry(name.clone()).or_insert_with(link);
     }
 
-    /// Adds a path that was not there.
+    /// Adds a path that was not there. If a link is, what it leads to was not.
     pub fn missed(&mut self, path: &Path) {
         let Some((parent, name)) = split(path) else { return };
-        self.directories.entry(parent.to_owned()).or_default().absent.push(name);
+        match path.read_link() {
+            Ok(target) => {
+                let names = self.directories.get(parent);
+                if names.is_none_or(|names| !names.links.contains_key(&name)) {
+                    self.link(path);
+                    self.missed(&parent.join(target));
+                }
+            }
+            Err(_) => self.directories.entry(parent.to_owned()).or_default().absent.push(name),
+        }
     }
 
     pub fn finish(self) -> Vec<Directory> {
@@ -182,6 +214,7 @@ impl Files {
             Directory {
                 path: path.into(),
                 files: names.files.into_values().collect(),
+                links: names.links.into_values().collect(),
                 present: names.present,
                 absent: names.absent,
             }

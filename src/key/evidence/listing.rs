@@ -199,6 +199,10 @@ impl Listing {
         if now == self.state {
             return None;
         }
+        // An archive, whose names are not those of a directory.
+        if now.exists() && !path.is_dir() {
+            return listed("");
+        }
         // One that was not there would now be part of the path.
         if self.interest.start && now.exists() != self.state.exists() {
             return listed("");

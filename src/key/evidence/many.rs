@@ -27,7 +27,7 @@ pub struct Many {
     whole: HashMap<Box<[u8]>, Option<Changed>>,
     whole_bytes: usize,
     /// By the text of a directory's path, then by the text about a name there.
-    directories: HashMap<Box<str>, [HashMap<Box<str>, Option<Changed>>; 3]>,
+    directories: HashMap<Box<str>, [HashMap<Box<str>, Option<Changed>>; 4]>,
     /// By the text about a directory that was looked through.
     listings: HashMap<Box<str>, Option<Changed>>,
     count: usize,
@@ -48,6 +48,8 @@ struct RawDirectory<'a> {
     path: &'a RawValue,
     #[serde(borrow)]
     files: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    links: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     present: Vec<&'a RawValue>,
     #[serde(borrow, default)]
@@ -102,7 +104,8 @@ impl Many {
             self.directories.insert(path.into(), Default::default());
         }
         let Some(known) = self.directories.get_mut(path) else { return Ok(None) };
-        for (kind, texts) in [&raw.files, &raw.present, &raw.absent].into_iter().enumerate() {
+        let kinds = [&raw.files, &raw.links, &raw.present, &raw.absent];
+        for (kind, texts) in kinds.into_iter().enumerate() {
             for text in texts {
                 let text = text.get();
                 let change = match known[kind].get(text) {
@@ -139,12 +142,14 @@ fn single(path: &str, kind: usize, text: &str) -> serde_json::Result<Directory> 
     let mut one = Directory {
         path: serde_json::from_str(path)?,
         files: Vec::new(),
+        links: Vec::new(),
         present: Vec::new(),
         absent: Vec::new(),
     };
     match kind {
         0 => one.files.push(serde_json::from_str(text)?),
-        1 => one.present.push(serde_json::from_str::<Text>(text)?),
+        1 => one.links.push(serde_json::from_str(text)?),
+        2 => one.present.push(serde_json::from_str::<Text>(text)?),
         _ => one.absent.push(serde_json::from_str::<Text>(text)?),
     }
     Ok(one)
