@@ -128,6 +128,8 @@ fn manifest(recipe: &str) -> Manifest {
         local_modules: BTreeMap::new(),
         credentials: pyimg::engine::caller::Caller::read().unwrap().credentials,
         import_ns: 412_345_678,
+        absent_modules: Vec::new(),
+        doubts: Vec::new(),
         import_times: BTreeMap::new(),
         import_needs: BTreeMap::new(),
         memory: Memory {

@@ -229,7 +229,7 @@ fn what_has_changed_is_named() {
     assert_said!("why-changed", place.text(&[script], &nothing));
     let said = place.agrees(&[script], &nothing);
     let command = format!("pyimg build --script '{script}' --name mine --force");
-    assert_eq!(reason(&said), ("module-changed", Some(command.as_str())));
+    assert_eq!(reason(&said), ("file-changed", Some(command.as_str())));
     // The command does what it promises.
     let shell =
         format!("PATH={}:$PATH; {command}", common::binary("pyimg").parent().unwrap().display());

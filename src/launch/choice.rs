@@ -10,7 +10,7 @@
 //! rest, and CRIU can work meanwhile.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::command_line::{Program, Run};
@@ -127,29 +127,59 @@ pub fn imported(remembered: Option<&BTreeSet<String>>, source: &Source) -> Optio
     seen.or(read).map(|(modules, from)| Imported { modules: modules.clone(), from })
 }
 
-impl Ranked {
-    fn new(candidate: Candidate, imported: &Imported) -> (i128, usize, Self) {
-        let Candidate { id, name, modules, import_ns, import_times, page_bytes, .. } = candidate;
+/// How long the program's imports take in plain Python, as far as each image has them, in
+/// nanoseconds; none for images that have no times.
+///
+/// What differs between two images is noise of the moment in which they were built, so the
+/// least time of a module counts for all of them; else a noisy one would always win.
+fn savings<'a>(images: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) -> Vec<Option<u64>> {
+    let images = images.into_iter().map(|(times, wanted)| {
+        let times = ImportTimes::parse(times);
+        (!times.is_empty()).then(|| times.of(wanted))
+    });
+    let images: Vec<_> = images.collect();
+    let mut least: HashMap<&str, u64, foldhash::fast::RandomState> = HashMap::default();
+    for (name, own) in images.iter().flatten().flatten() {
+        least.entry(name).and_modify(|least| *least = (*own).min(*least)).or_insert(*own);
+    }
+    let sum = |modules: &Vec<(&str, u64)>| {
+        modules.iter().fold(0_u64, |sum, (name, _)| sum.saturating_add(least[name]))
+    };
+    images.iter().map(|modules| modules.as_ref().map(sum)).collect()
+}
+
+/// Those of an image's modules that the program imports itself.
+fn covered<'a>(modules: &'a [String], imported: &Imported) -> Vec<&'a str> {
+    let is_wanted = |module: &&String| imported.modules.contains(*module);
+    modules.iter().filter(is_wanted).map(String::as_str).collect()
+}
+
+/// The images, given from the newest to the oldest, in the order in which they are tried.
+fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
+    let savings =
+        savings(candidates.iter().map(|candidate| {
+            (candidate.import_times.as_str(), covered(&candidate.modules, imported))
+        }));
+    let images = candidates.into_iter().zip(savings).map(|(candidate, saves_ns)| {
+        let Candidate { id, name, modules, import_ns, page_bytes, .. } = candidate;
+        let (covered, size) = (covered(&modules, imported).len(), modules.len());
         let restore_ns = restore_ns(page_bytes);
-        let covered = modules.iter().filter(|module| imported.modules.contains(*module)).count();
-        let times = ImportTimes::parse(&import_times);
-        let saves_ns = match times.is_empty() {
-            true => None,
-            false => Some(times.of(imported.modules.iter().map(String::as_str))),
-        };
         // Of an image of an older store only the sum is known; each module is taken to have
         // its share of it. That is too little for a package with many modules below it, and
         // so nothing that is held against the image.
-        let share = || u128::from(import_ns) * covered as u128 / modules.len().max(1) as u128;
+        let share = || u128::from(import_ns) * covered as u128 / size.max(1) as u128;
         let gain = saves_ns.map_or_else(share, u128::from) as i128 - i128::from(restore_ns);
         let against = match saves_ns {
             _ if covered == 0 => Some(Miss::NotCovered),
             Some(saves) if saves <= restore_ns => Some(Miss::NotWorthIt { saves, restore_ns }),
             _ => None,
         };
-        let size = modules.len();
-        (gain, size, Self { id, name, import_ns, saves_ns, restore_ns, against })
-    }
+        (gain, size, Ranked { id, name, import_ns, saves_ns, restore_ns, against })
+    });
+    let mut images: Vec<_> = images.collect();
+    // Among equals the one with the least that is not needed, then the newest.
+    images.sort_by_key(|(gain, size, image)| (rank_of(image), Reverse(*gain), *size));
+    images.into_iter().map(|(_, _, image)| image).collect()
 }
 
 impl Wanted<'_> {
@@ -192,11 +222,8 @@ impl Wanted<'_> {
         let source = Source::of(self.run, self.cwd, &[])?;
         let imported = imported(self.remembered, &source);
         let record = &image.record;
-        let times = ImportTimes::parse(&record.import_times);
-        let saves_ns = imported
-            .as_ref()
-            .filter(|_| !times.is_empty())
-            .map(|imported| times.of(imported.modules.iter().map(String::as_str)));
+        let wanted = imported.as_ref().map(|imported| covered(&record.modules, imported));
+        let saves_ns = wanted.and_then(|wanted| savings([(&*record.import_times, wanted)])[0]);
         let ranked = Ranked {
             id: image.id,
             name: record.name.clone(),
@@ -308,15 +335,6 @@ impl Wanted<'_> {
     }
 }
 
-/// The images, given from the newest to the oldest, in the order in which they are tried.
-fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
-    let mut images: Vec<_> =
-        candidates.into_iter().map(|candidate| Ranked::new(candidate, imported)).collect();
-    // Among equals the one with the least that is not needed, then the newest.
-    images.sort_by_key(|(gain, size, image)| (rank_of(image), Reverse(*gain), *size));
-    images.into_iter().map(|(_, _, image)| image).collect()
-}
-
 /// Images that are of use come first, then those that would be if they saved more.
 fn rank_of(image: &Ranked) -> u8 {
     match image.against {
@@ -331,117 +349,4 @@ fn load(store: &RunStore, id: &ImageId) -> Result<store::Manifest<Manifest>, Mis
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Digest, ImageKey};
-
-    const MS: u64 = 1_000_000;
-
-    /// An image of so many megabytes; `times` is as in the index, with milliseconds.
-    fn candidate(name: &str, megabytes: u64, modules: &str, times: &str) -> Candidate {
-        let times = times.split(',').filter(|line| !line.is_empty()).map(|line| {
-            let (name, rest) = line.split_once(' ').unwrap();
-            let (own, needs) = rest.split_once(' ').unwrap_or((rest, ""));
-            format!("{name} {own}000000 {needs}").trim_end().to_owned() + "\n"
-        });
-        Candidate {
-            id: ImageId::new([0; 32]),
-            key: ImageKey::new([0; 32]),
-            name: name.into(),
-            interpreter: Digest::new([0; 32]),
-            modules: modules.split(' ').map(Into::into).collect(),
-            import_ns: 400 * MS,
-            import_times: times.collect(),
-            page_bytes: megabytes * 1_000_000,
-        }
-    }
-
-    fn imports(modules: &str) -> Imported {
-        let modules = modules.split(' ').map(Into::into).collect();
-        Imported { modules, from: KnownFrom::Source }
-    }
-
-    /// The images in order: those that are of use by name, others with the reason.
-    fn ranked(candidates: Vec<Candidate>, modules: &str) -> String {
-        let images = in_order(candidates, &imports(modules));
-        let said = images.iter().map(|image| match &image.against {
-            None => image.name.clone(),
-            Some(miss) => format!("{} ({})", image.name, miss.code()),
-        });
-        said.collect::<Vec<_>>().join(" ")
-    }
-
-    fn numpy() -> Candidate {
-        candidate("numpy", 58, "numpy re json", "numpy 90 re,re 5,json 3")
-    }
-
-    fn pandas() -> Candidate {
-        let times = "numpy 90 re,pandas 300 numpy pytz,pytz 4,re 5,json 3";
-        candidate("pandas", 116, "numpy pandas pytz re json", times)
-    }
-
-    fn small() -> Candidate {
-        candidate("small", 10, "re json", "re 5,json 3")
-    }
-
-    #[test]
-    fn the_one_that_saves_most_wins() {
-        let all = || vec![pandas(), small(), numpy()];
-        assert_eq!(ranked(all(), "pandas"), "pandas small (not-covered) numpy (not-covered)");
-        assert_eq!(ranked(all(), "numpy sys"), "numpy pandas small (not-covered)");
-        // What all have comes cheapest from the smallest.
-        assert_eq!(ranked(all(), "re"), "small numpy pandas (not-worth-it)");
-        // Of many modules that take little the sum counts, not the number.
-        let many = candidate("many", 58, "a b c d re", "a 1,b 1,c 1,d 1,re 5");
-        assert_eq!(ranked(vec![many, numpy()], "a b c d numpy"), "numpy many");
-    }
-
-    #[test]
-    fn what_costs_more_than_it_saves_is_not_used() {
-        assert_eq!(ranked(vec![pandas()], "re"), "pandas (not-worth-it)");
-        assert_eq!(ranked(vec![pandas()], "re pytz"), "pandas");
-        assert_eq!(ranked(vec![pandas()], "sys"), "pandas (not-covered)");
-        let image = in_order(vec![pandas()], &imports("re")).remove(0);
-        let miss = Miss::NotWorthIt { saves: 5 * MS, restore_ns: 6_600_000 };
-        assert_eq!((image.saves_ns, image.against), (Some(5 * MS), Some(miss)));
-    }
-
-    #[test]
-    fn without_measured_times_each_module_has_its_share() {
-        let old = |candidate: Candidate| Candidate { import_times: String::new(), ..candidate };
-        let all = || vec![old(pandas()), old(small()), old(numpy())];
-        assert_eq!(ranked(all(), "numpy"), "numpy pandas small (not-covered)");
-        assert_eq!(ranked(all(), "numpy pandas"), "pandas numpy small (not-covered)");
-        // Nothing is held against an image of which too little is known.
-        let much = Candidate { import_ns: 1, ..old(pandas()) };
-        assert_eq!(ranked(vec![much], "re"), "pandas");
-        assert_eq!(in_order(vec![old(numpy())], &imports("numpy"))[0].saves_ns, None);
-        let nothing = Candidate { modules: vec![], ..old(numpy()) };
-        assert_eq!(ranked(vec![nothing], "re"), "numpy (not-covered)");
-    }
-
-    #[test]
-    fn restoring_costs_by_size() {
-        assert_eq!(restore_ns(0), 0);
-        assert_eq!(restore_ns(10_000_000), 0);
-        assert_eq!(restore_ns(116_000_000), 6_600_000);
-        assert!(restore_ns(u64::MAX) > MS);
-    }
-
-    #[test]
-    fn what_was_seen_wins_over_what_the_source_says() {
-        let names = |text: &str| text.split(' ').map(String::from).collect::<BTreeSet<_>>();
-        let source =
-            |imports| Source { form: super::super::source::Form::File, first_path: None, imports };
-        let said = |remembered: Option<&str>, read: Option<&str>| {
-            let remembered = remembered.map(names);
-            let imported = imported(remembered.as_ref(), &source(read.map(names)))?;
-            Some((imported.modules.into_iter().collect::<Vec<_>>().join(" "), imported.from))
-        };
-        let (seen, read) = (KnownFrom::LastRun, KnownFrom::Source);
-        assert_eq!(said(Some("a b"), Some("c")), Some(("a b".into(), seen)));
-        assert_eq!(said(Some("a b"), None), Some(("a b".into(), seen)));
-        assert_eq!(said(None, Some("c")), Some(("c".into(), read)));
-        assert_eq!(said(None, None), None);
-    }
-}
+mod tests;
