@@ -9,6 +9,7 @@ pub mod choice;
 pub mod command_line;
 pub mod imports;
 pub mod miss;
+pub mod program;
 pub mod shadow;
 mod source;
 

@@ -119,7 +119,7 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     access::make_private(dir).doing("change the mode of", dir)?;
     // Whoever made the directory may have been killed before this.
     durable::sync_name(dir)?;
-    for inner in [layout.packs(), layout.images(), layout.temporary()] {
+    for inner in [layout.packs(), layout.images(), layout.programs(), layout.temporary()] {
         access::private_dir(&inner)?;
     }
     if !layout.secret().exists() {

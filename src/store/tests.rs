@@ -9,6 +9,7 @@ mod formats;
 mod gc;
 mod images;
 mod pages;
+mod programs;
 mod repair;
 mod tiers;
 mod verify;

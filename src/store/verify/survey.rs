@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
@@ -152,6 +152,7 @@ impl<'a> Survey<'a> {
             self.entry(&file, Type::File);
         }
         self.entry(&layout.quarantine(), Type::Directory);
+        self.programs();
         let runs = layout.runs_lock();
         if self.entry(&runs, Type::File).is_none() {
             let detail = "it is not there: every run is plain Python";
@@ -171,6 +172,29 @@ impl<'a> Survey<'a> {
         }
         self.unknown(layout.root(), Subject::Store, &[], |name| layout::ENTRIES.contains(&name));
         Root::Open
+    }
+
+    /// Looks at what is remembered of programs: what it says is nobody's business, only who
+    /// may read and write it.
+    fn programs(&mut self) {
+        let programs = self.layout.programs();
+        if self.entry(&programs, Type::Directory).flatten().is_none() {
+            return;
+        }
+        self.unknown(&programs, Subject::Store, &[], layout::is_shelf);
+        for shelf in
+            paths_in(&programs).into_iter().filter(|path| is_called(path, layout::is_shelf))
+        {
+            if self.entry(&shelf, Type::Directory).flatten().is_none() {
+                continue;
+            }
+            let known = |name: &str| layout::on_shelf(name).is_some();
+            self.unknown(&shelf, Subject::Store, &[], known);
+            for path in paths_in(&shelf).into_iter().filter(|path| is_called(path, known)) {
+                // It may be replaced or removed meanwhile.
+                self.entry(&path, Type::File);
+            }
+        }
     }
 
     /// Looks at one entry of the store's directory: none if it is not there; the metadata
@@ -453,32 +477,37 @@ impl<'a> Survey<'a> {
     pub fn leftovers(&mut self, listing: &Listing) {
         let layout = self.layout;
         let images: HashSet<ImageId> = listing.images.iter().map(|image| image.id).collect();
-        let paths = |dir: &Path| -> Vec<_> {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect()
-        };
         let name = |path: &Path| -> String {
             path.file_name().unwrap_or_default().to_string_lossy().into_owned()
         };
-        for path in paths(&layout.images()) {
+        for path in paths_in(&layout.images()) {
             if name(&path).parse().is_ok_and(|id: ImageId| !images.contains(&id)) {
                 self.report.leftovers.push(path);
             }
         }
-        for path in paths(&layout.packs()) {
+        for path in paths_in(&layout.packs()) {
             let pack = layout::pack_of(&name(&path));
             if pack.is_some_and(|id| !listing.packs.contains_key(&id)) {
                 self.report.leftovers.push(path);
             }
         }
-        self.report.leftovers.extend(paths(&layout.temporary()));
+        self.report.leftovers.extend(paths_in(&layout.temporary()));
         let is_id = |name: &str| name.parse::<ImageId>().is_ok();
         self.unknown(&layout.images(), Subject::Store, &[], is_id);
         self.unknown(&layout.packs(), Subject::Store, &[], |name| layout::pack_of(name).is_some());
-        let quarantined = paths(&layout.quarantine());
+        let quarantined = paths_in(&layout.quarantine());
         let things = quarantined.into_iter().filter(|path| !layout::is_reason(&name(path)));
         self.report.quarantined.extend(things);
     }
+}
+
+fn paths_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn is_called(path: &Path, known: impl Fn(&str) -> bool) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(known)
 }
 
 fn pages_said(damaged: &[u64], all: u64) -> String {
