@@ -10,6 +10,7 @@ pub mod command_line;
 pub mod imports;
 pub mod miss;
 pub mod program;
+pub mod remembered;
 pub mod shadow;
 mod source;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
 use miss::Miss;
+use remembered::{Remembered, Start};
 use source::Form;
 
 use crate::criu::Criu;
@@ -50,6 +52,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
 pub fn main() -> i32 {
+    let start = Start::now();
     let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
     let caller = Caller::read();
     // Our files count for the caller's limit of file sizes (`RLIMIT_FSIZE`); beyond it a
@@ -86,7 +89,9 @@ pub fn main() -> i32 {
     let interpreter = match search.find() {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
-            log.miss(&Miss::Interpreter { path: exec.clone(), why });
+            let miss = Miss::Interpreter { path: exec.clone(), why };
+            log.miss(&miss);
+            remembered::note_miss(&start, &line, None, cwd.as_deref().ok(), &miss);
             return become_python(&exec, &line, &[(GUARD.into(), guard)]);
         }
         Found::Nothing => {
@@ -96,7 +101,7 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
-    let mut launch = Launch { line: &line, interpreter, log };
+    let mut launch = Launch { line: &line, interpreter, log, start };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
@@ -106,6 +111,8 @@ pub fn main() -> i32 {
         Err(miss) => {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
+            let cwd = cwd.as_deref().ok();
+            remembered::note_miss(&launch.start, &line, Some(interpreter), cwd, &miss);
             become_python(&interpreter.invoked, &line, &interpreter.environment)
         }
     }
@@ -116,6 +123,7 @@ struct Launch<'a> {
     line: &'a CommandLine,
     interpreter: Interpreter,
     log: Log,
+    start: Start,
 }
 
 impl Launch<'_> {
@@ -141,6 +149,7 @@ impl Launch<'_> {
             Some(name) => Some(self.named_image(&store, name)?),
             None => None,
         };
+        let remembered = Remembered::of(store.records(), run, &self.interpreter, cwd);
         let mut passed_over = Vec::new();
         let mut first_miss = None;
         loop {
@@ -153,10 +162,13 @@ impl Launch<'_> {
                 })?,
             };
             suits(&chosen.manifest.content, caller)?;
-            let request = request(self, run, chosen.source.form, &environment, caller, cwd)
+            let mut request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
+            request.recording = remembered.recording(&chosen);
             match start(&store, &chosen, &request) {
-                Ok(program) => return Ok(self.follow(program, store, &chosen, request)),
+                Ok(program) => {
+                    return Ok(self.follow(program, store, &chosen, &remembered, request));
+                }
                 Err(miss @ Miss::ModuleChanged(_)) if named.is_none() => {
                     passed_over.push(chosen.id);
                     first_miss = first_miss.or(Some(miss));
@@ -192,13 +204,16 @@ impl Launch<'_> {
         program: Running,
         store: RunStore,
         chosen: &Chosen,
+        remembered: &Remembered,
         request: Request,
     ) -> ExitStatus {
+        let restore = self.start.elapsed();
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         store.note_use(&chosen.id);
+        remembered.note_hit(&self.start, restore, chosen);
         // A lock is held until here: from now on the image may be removed.
         drop(store);
         match program.wait() {
@@ -349,6 +364,7 @@ fn request(
         nice: caller.nice,
         limits: caller.limits.clone(),
         personality: caller.personality,
+        recording: None,
         descriptors: caller::inherited_descriptors()?,
     })
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 11] = [
+pub(super) const ENTRIES: [&str; 12] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
@@ -21,6 +21,7 @@ pub(super) const ENTRIES: [&str; 11] = [
     "packs",
     "images",
     "programs",
+    "runs",
     "tmp",
     "quarantine",
 ];
@@ -35,6 +36,12 @@ const PACK_SUFFIX: &str = ".pack";
 
 /// What the name of a pack's file ends with besides, if it is compressed.
 const COLD_SUFFIX: &str = ".zst";
+
+/// The log that runs are appended to.
+const RUN_LOG: &str = "log";
+
+/// What came of the runs of earlier logs.
+const TALLY: &str = "tally.json";
 
 const PROGRAM_SUFFIX: &str = ".json";
 
@@ -161,6 +168,23 @@ impl Layout {
         self.image(id).join(USES)
     }
 
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub fn run_log(&self) -> PathBuf {
+        self.runs().join(RUN_LOG)
+    }
+
+    /// A log that is being added to the tally.
+    pub fn numbered_run_log(&self, number: u64) -> PathBuf {
+        self.runs().join(format!("{RUN_LOG}.{number}"))
+    }
+
+    pub fn tally(&self) -> PathBuf {
+        self.runs().join(TALLY)
+    }
+
     pub fn programs(&self) -> PathBuf {
         self.root.join("programs")
     }
@@ -195,6 +219,27 @@ pub(super) enum OnShelf {
     Modules(ProgramId),
     /// It was being written, and perhaps still is.
     Unfinished,
+}
+
+/// What a file among the records of runs is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfRuns {
+    Log,
+    Numbered(u64),
+    Tally,
+}
+
+/// What the file of this name among the records of runs is.
+pub(super) fn of_runs(name: &str) -> Option<OfRuns> {
+    match name {
+        RUN_LOG => Some(OfRuns::Log),
+        TALLY => Some(OfRuns::Tally),
+        _ => {
+            let number: u64 = name.strip_prefix(RUN_LOG)?.strip_prefix('.')?.parse().ok()?;
+            // One number, one spelling.
+            (name == format!("{RUN_LOG}.{number}")).then_some(OfRuns::Numbered(number))
+        }
+    }
 }
 
 /// Whether this is the name of a directory that programs are spread over.
@@ -311,6 +356,18 @@ mod tests {
         }
         for other in ["", "x.json", "a.1.new", ".new", &format!("{}.new", name(&program))] {
             assert_eq!(on_shelf(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_records_of_runs_are_known_by_their_names() {
+        let layout = Layout::new(Path::new("/s"));
+        let of = |path: PathBuf| of_runs(path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(of(layout.run_log()), Some(OfRuns::Log));
+        assert_eq!(of(layout.numbered_run_log(12)), Some(OfRuns::Numbered(12)));
+        assert_eq!(of(layout.tally()), Some(OfRuns::Tally));
+        for other in ["", "log.", "log.01", "log.+1", "log1", "log.-1", "tally"] {
+            assert_eq!(of_runs(other), None, "{other}");
         }
     }
 

@@ -42,8 +42,10 @@ mod record;
 mod remove;
 mod repack;
 mod repair;
+mod runs;
 mod seekable;
 mod slots;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod thaw;
@@ -67,5 +69,7 @@ pub use reader::{Reader, RunStore};
 pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, Overview, check_name};
 pub use remove::Freed;
 pub use repair::{Action, Done, Lost, Repaired, repair};
+pub use runs::{Outcome, RunRecord};
+pub use tally::{Counts, ProgramCounts, Tally};
 pub use tier::{Tier, Tiers};
 pub use verify::{Depth, Finding, FindingKind, Report, Watch, verify};

@@ -153,6 +153,7 @@ impl<'a> Survey<'a> {
         }
         self.entry(&layout.quarantine(), Type::Directory);
         self.programs();
+        self.runs();
         let runs = layout.runs_lock();
         if self.entry(&runs, Type::File).is_none() {
             let detail = "it is not there: every run is plain Python";
@@ -194,6 +195,19 @@ impl<'a> Survey<'a> {
                 // It may be replaced or removed meanwhile.
                 self.entry(&path, Type::File);
             }
+        }
+    }
+
+    /// Likewise the records of runs.
+    fn runs(&mut self) {
+        let runs = self.layout.runs();
+        if self.entry(&runs, Type::Directory).flatten().is_none() {
+            return;
+        }
+        let known = |name: &str| layout::of_runs(name).is_some();
+        self.unknown(&runs, Subject::Store, &[], known);
+        for path in paths_in(&runs).into_iter().filter(|path| is_called(path, known)) {
+            self.entry(&path, Type::File);
         }
     }
 
