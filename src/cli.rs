@@ -93,6 +93,12 @@ Configuration, in $XDG_CONFIG_HOME/pyimg/config.toml, else ~/.config/pyimg/confi
 These are the defaults. Variables are stronger than the file, options stronger than both;
 PYIMG_CONFIG names another file.";
 
+const STATS_EXAMPLES: &str = "\
+A hit is a program that pyrun started from an image, a miss one that it ran with plain
+Python, with the reason. Saved is how long the imports of the image took when it was built,
+less the time that the run took to begin. Runs are counted as long as there is a store;
+those of which nothing could be written are not.";
+
 const DOCTOR_EXAMPLES: &str = "\
 It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
 and the Pythons of this machine, and changes nothing.
@@ -175,6 +181,8 @@ pub enum Command {
     Gc(Gc),
     /// Check the store, and mend what can be mended
     Verify(Verify),
+    /// Tell what images have saved, and why programs ran without
+    Stats(Stats),
     /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
     /// Check what building and using images needs, and say what mends it
@@ -343,6 +351,18 @@ pub struct Gc {
     /// Compress images that no run has used for so long
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub cold_after: Option<Limit<Duration>>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pyimg stats`
+#[derive(Debug, Args)]
+#[command(after_help = STATS_EXAMPLES)]
+pub struct Stats {
+    /// Count anew from now on; what was counted is shown once more
+    #[arg(long)]
+    pub reset: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ mod phases;
 mod pin;
 mod rm;
 mod show;
+mod stats;
 mod verify;
 mod view;
 
@@ -45,6 +46,7 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Pin(args) => pin::run(args, true, printer),
         Command::Unpin(args) => pin::run(args, false, printer),
         Command::Gc(args) => gc::run(args, printer),
+        Command::Stats(args) => stats::run(args, printer),
         Command::Dir(args) => dir::run(args, printer),
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

@@ -113,7 +113,7 @@ impl Reader {
     pub fn tally(&self) -> Result<Tally> {
         // Nobody adds the log to the tally meanwhile. Where the store can only be read,
         // nobody does so at all.
-        let _beside = match lock::add_within(&self.layout, PATIENCE) {
+        let _beside = match lock::add(&self.layout) {
             Err(error) if error.exit_code() != 2 => return Err(error),
             locked => locked.ok(),
         };

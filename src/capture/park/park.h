@@ -219,6 +219,7 @@ _Noreturn void leave_leanly(int status);
 void clear_program(void);
 
 /* record.c */
+void record_note_image(void);                 /* before parking */
 void record_remember(const struct request *); /* the request's strings must stay */
 void record_modules(void);                    /* at the end; at most once */
 

@@ -29,6 +29,26 @@ static struct {
     bool outdated;      /* to be written even if that is the same */
 } wanted;
 
+/* Where in sys.modules the image's last module stands: what the program adds
+ * comes behind it. To look at all of them takes longer than all the rest. */
+static struct {
+    Py_ssize_t position;
+    const PyObject *name; /* only compared */
+} last;
+
+void record_note_image(void)
+{
+    PyObject *modules = py.PyImport_GetModuleDict();
+    PyObject *name, *found;
+    Py_ssize_t position = 0, before = 0;
+
+    while (py.PyDict_Next(modules, &position, &name, &found)) {
+        last.position = before;
+        last.name = name;
+        before = position;
+    }
+}
+
 static void forget(void)
 {
     wanted.path = NULL;
@@ -55,9 +75,13 @@ static size_t collect(const char **names)
 {
     PyObject *modules = py.PyImport_GetModuleDict();
     PyObject *name, *found;
-    Py_ssize_t position = 0;
+    Py_ssize_t position = last.position;
     size_t count = 0;
 
+    /* If something was removed and the dictionary was made anew since, another
+     * one stands there. */
+    if (!py.PyDict_Next(modules, &position, &name, &found) || name != last.name)
+        position = 0;
     while (count <= MOST && py.PyDict_Next(modules, &position, &name, &found)) {
         const char *text;
 
@@ -135,7 +159,7 @@ static void replace(const char *text)
 
 void record_modules(void)
 {
-    static const char *names[MOST + 1];
+    const char *names[MOST + 1];
     char *text;
     size_t count;
 
