@@ -192,6 +192,9 @@ pub enum Command {
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man(Man),
+    /// Look whether an image would help a program, and build it if that is wanted
+    #[command(hide = true)]
+    Consider(Consider),
 }
 
 /// How an image's memory is kept.
@@ -411,6 +414,20 @@ pub struct Man {
     /// An existing directory
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
+}
+
+/// `pyimg consider`, which only `pyrun` calls, and nobody waits for
+#[derive(Debug, Args)]
+pub struct Consider {
+    /// The program's id
+    #[arg(long, value_name = "ID")]
+    pub program: String,
+    /// What is known of it, if it is not in the store
+    #[arg(long, value_name = "JSON")]
+    pub memory: String,
+    /// The image that it would have started from, had nothing changed
+    #[arg(long, value_name = "IMAGE")]
+    pub stale: Option<String>,
 }
 
 /// `pyrun`, for its man page only: it takes Python's command line, which is not clap's.

@@ -242,7 +242,7 @@ fn wait_for_others(
 }
 
 /// The interpreter that was named, or else the one that `pyrun` would find.
-fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
     let variable = |name: &str| match (name, named) {
         // What is named on the command line is looked up as PYIMG_PYTHON is.
         ("PYIMG_PYTHON", Some(named)) => Some(named.into()),

@@ -5,6 +5,7 @@
 
 mod build;
 mod completions;
+mod consider;
 mod dir;
 mod doctor;
 mod gc;
@@ -51,6 +52,7 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),
         Command::Man(args) => man::run(args),
+        Command::Consider(args) => consider::run(args),
     }
 }
 

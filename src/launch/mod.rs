@@ -5,11 +5,13 @@
 //! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
 //! arguments, in this very process. After the program has started there is no way back.
 
+pub mod background;
 pub mod choice;
 pub mod command_line;
 pub mod imports;
 pub mod miss;
 pub mod program;
+pub mod reach;
 pub mod remembered;
 pub mod shadow;
 mod source;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use background::Missed;
 use choice::{Chosen, Wanted};
 use command_line::{CommandLine, Engine, Program, Run};
 use miss::Miss;
@@ -101,7 +104,7 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
-    let mut launch = Launch { line: &line, interpreter, log, start };
+    let mut launch = Launch { line: &line, interpreter, log, start, stale: None };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
@@ -112,7 +115,12 @@ pub fn main() -> i32 {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
             let cwd = cwd.as_deref().ok();
-            remembered::note_miss(&launch.start, &line, Some(interpreter), cwd, &miss);
+            let counted =
+                remembered::note_miss(&launch.start, &line, Some(interpreter), cwd, &miss);
+            if let (Ok(run), Some(cwd)) = (&line.run, cwd) {
+                let stale = launch.stale.as_deref();
+                Missed { run, interpreter, cwd, miss: &miss, stale, counted }.follow_up();
+            }
             become_python(&interpreter.invoked, &line, &interpreter.environment)
         }
     }
@@ -124,6 +132,8 @@ struct Launch<'a> {
     interpreter: Interpreter,
     log: Log,
     start: Start,
+    /// The image that would have been the first choice, had nothing changed since it was built.
+    stale: Option<String>,
 }
 
 impl Launch<'_> {
@@ -165,7 +175,11 @@ impl Launch<'_> {
             let mut request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
             request.recording = remembered.recording(&chosen);
-            match start(&store, &chosen, &request) {
+            let started = start(&store, &chosen, &request);
+            if let Err(Miss::ModuleChanged(_)) = &started {
+                self.stale.get_or_insert_with(|| chosen.name.clone());
+            }
+            match started {
                 Ok(program) => {
                     return Ok(self.follow(program, store, &chosen, &remembered, request));
                 }

@@ -15,7 +15,7 @@ use super::miss::Miss;
 use super::program::what;
 use crate::engine::request::Recording;
 use crate::key::interpreter::Interpreter;
-use crate::store::{self, Outcome, Program, ProgramId, Records, RunRecord};
+use crate::store::{self, Outcome, Outlook, Program, ProgramId, Records, RunRecord};
 
 /// When a run began.
 #[derive(Debug, Clone, Copy)]
@@ -108,8 +108,10 @@ impl Remembered {
                 import_ns,
             },
         });
-        let import_ns = self.program.import_ns.or(Some(import_ns));
-        self.put(Program { misses: 0, import_ns, ..self.program.clone() });
+        // What the user was told and what was found out have come to their end.
+        let outlook = self.program.outlook.as_ref().and_then(Outlook::after_a_hit);
+        let (import_ns, told) = (Some(import_ns), false);
+        self.put(Program { misses: 0, import_ns, told, outlook, ..self.program.clone() });
     }
 
     fn put(&self, program: Program) {
@@ -121,35 +123,54 @@ impl Remembered {
     }
 }
 
+/// A program whose run has counted as a miss.
+#[derive(Debug)]
+pub struct Counted {
+    /// Where that is remembered.
+    pub records: Records,
+    /// Which program.
+    pub id: ProgramId,
+    /// What is remembered of it now.
+    pub program: Program,
+}
+
 /// Records that a program is about to be run by plain Python. Where there is no store,
-/// nothing is.
+/// nothing is. Returns the program if an image would have helped it.
 pub fn note_miss(
     start: &Start,
     line: &CommandLine,
     interpreter: Option<&Interpreter>,
     cwd: Option<&Path>,
     miss: &Miss,
-) {
-    let Ok(dir) = store::default_dir() else { return };
-    let Some(records) = Records::of(&dir) else { return };
+) -> Option<Counted> {
+    let records = Records::of(&store::default_dir().ok()?)?;
     let mut run_record = RunRecord {
         at_ns: start.at_ns(),
         program: None,
         what: String::new(),
         outcome: Outcome::Miss(miss.code().into()),
     };
-    let (Ok(run), Some(cwd)) = (&line.run, cwd) else { return records.add_run(&run_record) };
+    let (Ok(run), Some(cwd)) = (&line.run, cwd) else {
+        records.add_run(&run_record);
+        return None;
+    };
     run_record.what = what(run, cwd);
-    let Some(interpreter) = interpreter else { return records.add_run(&run_record) };
+    let Some(interpreter) = interpreter else {
+        records.add_run(&run_record);
+        return None;
+    };
     let remembered = Remembered::of(records, run, interpreter, cwd);
     run_record.program = remembered.id;
     remembered.records.add_run(&run_record);
     if !miss.wants_an_image() {
-        return;
+        return None;
     }
-    if let (Some(id), None) = (remembered.id, &remembered.known) {
+    let id = remembered.id?;
+    if remembered.known.is_none() {
         remembered.records.make_room_for_program(&id);
     }
     let misses = remembered.program.misses.saturating_add(1);
-    remembered.put(Program { misses, ..remembered.program.clone() });
+    let program = Program { misses, ..remembered.program.clone() };
+    remembered.put(program.clone());
+    Some(Counted { records: remembered.records, id, program })
 }

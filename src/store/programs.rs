@@ -27,6 +27,7 @@ use super::Reader;
 use super::access;
 use super::ids::ProgramId;
 use super::layout::{self, Layout, OnShelf};
+use super::outlook::Outlook;
 
 /// Programs on one shelf; all of them together are at most 256 times as many.
 const ON_A_SHELF: usize = 40;
@@ -63,6 +64,10 @@ pub struct Program {
     /// Whether its user has been told what would help.
     #[serde(default)]
     pub told: bool,
+    /// What was found about it when nobody waited, if anybody has looked since its last run
+    /// from an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     /// When it was last run, in nanoseconds since 1970: the file's time of writing.
     #[serde(skip)]
     pub last_run_ns: i64,
@@ -267,7 +272,8 @@ fn modified_ns(found: &fs::Metadata) -> i64 {
     found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())
 }
 
-pub(super) fn now_ns() -> i64 {
+/// The time, in nanoseconds since 1970.
+pub fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
