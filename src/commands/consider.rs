@@ -35,6 +35,9 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 /// How long all of this may take, in seconds.
 const ALL: u32 = 20 * 60;
 
+/// How long is waited before a build that was disturbed is tried again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+
 /// How often it is looked whether a build has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -125,22 +128,20 @@ impl Consideration {
         };
         self.put(&outlook, None);
         let renewal = stale.and_then(|name| self.renewal(name));
-        // An image that was used before was worth it, and has been measured.
+        // An image that was used until now has been measured.
         let measured = renewal.as_ref().map(|(_, import_ns)| *import_ns);
         let import_ns = measured.map_or_else(|| self.estimate(&recipe), Ok)?;
+        let is_worth_it =
+            import_ns >= WORTHWHILE_NS || renewal.is_some() && self.config.build == Policy::Auto;
         let own = Way { arguments: self.arguments(&recipe, &[])?, renews: None };
         let ways: Vec<Way> = renewal.map(|(way, _)| way).into_iter().chain([own]).collect();
         outlook.command = typed(&ways[0].arguments);
         outlook.renews = ways[0].renews.clone();
-        outlook.verdict = match import_ns {
-            ..WORTHWHILE_NS => Verdict::NotWorthIt,
-            _ if self.config.build == Policy::Ask => Verdict::Advised,
-            _ if !self.has_room()? => Verdict::Advised,
-            _ => {
-                self.build(&ways, &mut outlook, import_ns);
-                return Ok(());
-            }
-        };
+        if is_worth_it && self.config.build == Policy::Auto && self.has_room()? {
+            self.build(&ways, &mut outlook, import_ns);
+            return Ok(());
+        }
+        outlook.verdict = if is_worth_it { Verdict::Advised } else { Verdict::NotWorthIt };
         self.put(&outlook, Some(import_ns));
         Ok(())
     }
@@ -152,14 +153,15 @@ impl Consideration {
         for way in ways {
             outlook.command = typed(&way.arguments);
             outlook.renews.clone_from(&way.renews);
-            match build_now(&way.arguments) {
+            match build_patiently(&way.arguments) {
                 Ok(is_new) => {
                     outlook.verdict = if is_new { Verdict::Built } else { Verdict::NoHelp };
                     outlook.failure = None;
                     break;
                 }
                 Err(why) => {
-                    outlook.verdict = Verdict::Failed;
+                    let disturbed = is_disturbance(&why);
+                    outlook.verdict = if disturbed { Verdict::Disturbed } else { Verdict::Failed };
                     outlook.failure = Some(why);
                 }
             }
@@ -254,6 +256,23 @@ impl Consideration {
             _ => true,
         })
     }
+}
+
+/// Runs `pyimg build`, again if what it imports is changed meanwhile: it is likely that the
+/// program, which was started at the same time, has just written its byte code.
+fn build_patiently(arguments: &[OsString]) -> Result<bool, String> {
+    for pause in PAUSES {
+        match build_now(arguments) {
+            Err(why) if is_disturbance(&why) => std::thread::sleep(pause),
+            ended => return ended,
+        }
+    }
+    build_now(arguments)
+}
+
+/// Whether a build that failed for this reason may succeed right afterwards.
+fn is_disturbance(why: &str) -> bool {
+    why.ends_with("while the image was being built") || why == "interrupted"
 }
 
 /// Runs `pyimg build`. Returns whether an image was built that was not there, or why not.

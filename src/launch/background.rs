@@ -161,7 +161,7 @@ pub fn is_due(program: &Program, now_ns: i64, has_become_stale: bool) -> bool {
         // What has begun may have been killed.
         Verdict::Begun => 20 * MINUTE,
         Verdict::Built if has_become_stale => return true,
-        Verdict::Built => MINUTE,
+        Verdict::Built | Verdict::Disturbed => MINUTE,
         Verdict::Advised | Verdict::NotWorthIt | Verdict::NoHelp | Verdict::Failed => DAY,
     };
     outlook.at_ns <= ago(quiet)
@@ -282,7 +282,9 @@ mod tests {
         let due = |verdict, age| is_due(&program(verdict, age), NOW, false);
         assert!(is_due(&Program::default(), NOW, false));
         assert!(!due(Verdict::Begun, MINUTE) && due(Verdict::Begun, HOUR));
-        assert!(!due(Verdict::Built, MINUTE / 2) && due(Verdict::Built, 2 * MINUTE));
+        for verdict in [Verdict::Built, Verdict::Disturbed] {
+            assert!(!due(verdict, MINUTE / 2) && due(verdict, 2 * MINUTE), "{verdict:?}");
+        }
         for verdict in [Verdict::Advised, Verdict::NotWorthIt, Verdict::NoHelp, Verdict::Failed] {
             assert!(!due(verdict, 23 * HOUR) && due(verdict, 25 * HOUR), "{verdict:?}");
         }

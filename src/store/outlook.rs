@@ -46,6 +46,8 @@ pub enum Verdict {
     NoHelp,
     /// The image could not be built.
     Failed,
+    /// The build was disturbed: what it imported was changed meanwhile, or it was told to end.
+    Disturbed,
 }
 
 impl Outlook {
