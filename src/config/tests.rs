@@ -113,7 +113,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_is_right() {
         said(
             2,
             "unknown field `maxsize`, expected one of `max-size`, `unused-for`, `cold-after`, \
-             `auto-gc`"
+             `auto-gc`, `build`, `build-priority`"
         )
     );
     let broken = wrong("auto-gc = true\nmax-size = \n", &[]);
