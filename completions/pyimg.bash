@@ -49,6 +49,9 @@ _pyimg() {
             pyimg,show)
                 cmd="pyimg__subcmd__show"
                 ;;
+            pyimg,stats)
+                cmd="pyimg__subcmd__stats"
+                ;;
             pyimg,unpin)
                 cmd="pyimg__subcmd__unpin"
                 ;;
@@ -88,6 +91,9 @@ _pyimg() {
             pyimg__subcmd__help,show)
                 cmd="pyimg__subcmd__help__subcmd__show"
                 ;;
+            pyimg__subcmd__help,stats)
+                cmd="pyimg__subcmd__help__subcmd__stats"
+                ;;
             pyimg__subcmd__help,unpin)
                 cmd="pyimg__subcmd__help__subcmd__unpin"
                 ;;
@@ -101,7 +107,7 @@ _pyimg() {
 
     case "${cmd}" in
         pyimg)
-            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify dir doctor completions man help"
+            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify stats dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,7 +262,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help)
-            opts="build ls show rm pin unpin gc verify dir doctor completions man help"
+            opts="build ls show rm pin unpin gc verify stats dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -423,6 +429,20 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__help__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__help__subcmd__unpin)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -525,6 +545,24 @@ _pyimg() {
             ;;
         pyimg__subcmd__show)
             opts="-q -h --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__stats)
+            opts="-q -h --reset --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

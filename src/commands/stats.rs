@@ -172,8 +172,9 @@ pub(super) fn run(args: &cli::Stats, printer: &Printer) -> Result<()> {
 fn text(statistics: &Statistics, since_ns: i64) -> String {
     let all = &statistics.all;
     let mut parts = vec![format!(
-        "{} since {}: {}, {}; {} saved",
+        "{} since {} ({}): {}, {}; {} saved",
         human::count(all.runs, "run"),
+        timestamp(since_ns).strftime("%Y-%m-%d %H:%M:%S UTC"),
         human::age(since(since_ns)),
         human::count(all.hits, "hit"),
         match all.misses {

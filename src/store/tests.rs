@@ -11,6 +11,7 @@ mod images;
 mod pages;
 mod programs;
 mod repair;
+mod runs;
 mod tiers;
 mod verify;
 

@@ -118,11 +118,13 @@ static int create(const char *path)
 {
     int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-    /* Another thread may be writing to a standard stream that was closed. */
-    if (file >= 0 && file <= 2) {
+    if (file >= 0 && file <= 2) { /* nobody is to take it for a standard stream */
+        int higher = fcntl(file, F_DUPFD_CLOEXEC, 3);
+
         close(file);
-        unlink(path);
-        return -1;
+        if (higher == -1)
+            unlink(path);
+        file = higher;
     }
     return file;
 }
@@ -149,8 +151,8 @@ static void replace(const char *text)
         (int)sizeof unfinished)
         return;
     file = create(unfinished);
-    if (file == -1 && unlink(unfinished) == 0)
-        file = create(unfinished); /* a process of that number was killed */
+    if (file == -1 && unlink(unfinished) == 0) /* of a process that was killed */
+        file = create(unfinished);
     if (file == -1)
         return;
     if (!fill(file, text) || rename(unfinished, wanted.path) == -1)
