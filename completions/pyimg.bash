@@ -22,6 +22,9 @@ _pyimg() {
             pyimg,completions)
                 cmd="pyimg__subcmd__completions"
                 ;;
+            pyimg,consider)
+                cmd="pyimg__subcmd__consider"
+                ;;
             pyimg,dir)
                 cmd="pyimg__subcmd__dir"
                 ;;
@@ -63,6 +66,9 @@ _pyimg() {
                 ;;
             pyimg__subcmd__help,completions)
                 cmd="pyimg__subcmd__help__subcmd__completions"
+                ;;
+            pyimg__subcmd__help,consider)
+                cmd="pyimg__subcmd__help__subcmd__consider"
                 ;;
             pyimg__subcmd__help,dir)
                 cmd="pyimg__subcmd__help__subcmd__dir"
@@ -107,7 +113,7 @@ _pyimg() {
 
     case "${cmd}" in
         pyimg)
-            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify stats dir doctor completions man help"
+            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify stats dir doctor completions man consider help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -195,6 +201,36 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__consider)
+            opts="-q -h --program --memory --stale --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stale)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__dir)
             opts="-q -h --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -262,7 +298,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help)
-            opts="build ls show rm pin unpin gc verify stats dir doctor completions man help"
+            opts="build ls show rm pin unpin gc verify stats dir doctor completions man consider help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -290,6 +326,20 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__help__subcmd__consider)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
