@@ -101,8 +101,13 @@ pub fn what(run: &Run, cwd: &Path) -> String {
 fn recipe(run: &Run, cwd: &Path) -> Option<Recipe> {
     match &run.program {
         Source::Command(text) => {
-            let modules = imports::imports(text.as_bytes());
-            let modules: Vec<String> = modules.into_iter().collect();
+            let names = imports::Imports::of(text.as_bytes()).names;
+            // Of `from a.b import c` only that much is certain: `a.b` is a module.
+            let is_certain = |name: &&String| {
+                let package = name.rsplit_once('.').map(|(package, _)| package);
+                package.is_none_or(|package| !names.contains(package))
+            };
+            let modules: Vec<String> = names.iter().filter(is_certain).cloned().collect();
             (!modules.is_empty())
                 .then(|| Recipe::Code { code: format!("import {}", modules.join(", ")) })
         }
@@ -201,6 +206,8 @@ mod tests {
         let text = "import re, numpy as np\n\tprint(np.\u{1b}[31mpi)";
         let said = "-c import re, numpy as np print(np. [31mpi)".into();
         assert_eq!(known(&["-c", text]), (said, Some("import numpy, re".into())));
+        let recipe = |text| known(&["-c", text]).1;
+        assert_eq!(recipe("from a.b import c; import d.e"), Some("import a.b, d.e".into()));
         assert_eq!(known(&["-c", "pass"]), ("-c pass".into(), None));
         assert_eq!(known(&["-"]), ("-".into(), None));
         let long = known(&["-c", &"ä ".repeat(500_000)]).0;
