@@ -20,6 +20,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
@@ -256,11 +257,20 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
         created => created,
     };
     let written = file.and_then(|mut file: File| file.write_all(text));
-    let put = written.and_then(|()| fs::rename(&unfinished, path));
-    if put.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
+    let put = written.and_then(|()| swap(&unfinished, path));
+    // If there was a file it is the old one that has this name now.
+    let _ = fs::remove_file(&unfinished);
     put
+}
+
+/// Gives a file its name, exchanging it with the one that has it. A rename that replaces a
+/// file writes the new one out on ext4 (`auto_da_alloc`), which can take milliseconds.
+fn swap(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        // There is none yet, or the file system cannot.
+        Err(_) => fs::rename(from, to),
+    }
 }
 
 fn modified_ns(found: &fs::Metadata) -> i64 {
