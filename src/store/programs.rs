@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -234,14 +234,8 @@ fn listed(names: &str) -> BTreeSet<String> {
 
 /// A small file that may be trusted, and when it was written.
 fn read(path: &Path) -> Option<(String, i64)> {
-    let flags = O_NOFOLLOW | O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = file.metadata().ok()?;
-    if !found.is_file() || found.len() > LONGEST || access::check(path, &found).is_err() {
-        return None;
-    }
-    let mut text = String::with_capacity(found.len() as usize);
-    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    let (bytes, found) = access::read_trusted(path, LONGEST + 1)?;
+    let text = String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= LONGEST)?;
     Some((text, modified_ns(&found)))
 }
 
