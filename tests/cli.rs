@@ -10,9 +10,7 @@ use pyimg::key::evidence::Evidence;
 use pyimg::key::host::Host;
 use pyimg::key::recipe::Recipe;
 use pyimg::manifest::{EVIDENCE, Manifest, Memory, Process, Python, Thread};
-use pyimg::store::{
-    Digest, ImageKey, ImageRecord, Outcome, PAGE, ProgramId, RunRecord, Store,
-};
+use pyimg::store::{Digest, ImageKey, ImageRecord, Outcome, PAGE, ProgramId, RunRecord, Store};
 use tempfile::TempDir;
 
 /// A home, with a store that need not be there.

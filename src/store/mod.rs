@@ -11,6 +11,7 @@
 //! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
 //!   [`Reader::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
+//! - to remember runs and programs, silently: [`Records`]; to count runs: [`Reader::tally`];
 //! - to check and to mend: [`verify`], [`repair`];
 //! - to compress and to bring back: [`Store::freeze`], [`Reader::thaw`];
 //! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].

@@ -15,11 +15,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
@@ -238,14 +239,8 @@ fn listed(names: &str) -> BTreeSet<String> {
 
 /// A small file that may be trusted, and when it was written.
 fn read(path: &Path) -> Option<(String, i64)> {
-    let flags = O_NOFOLLOW | O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = file.metadata().ok()?;
-    if !found.is_file() || found.len() > LONGEST || access::check(path, &found).is_err() {
-        return None;
-    }
-    let mut text = String::with_capacity(found.len() as usize);
-    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    let (bytes, found) = access::read_trusted(path, LONGEST + 1)?;
+    let text = String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= LONGEST)?;
     Some((text, modified_ns(&found)))
 }
 
@@ -261,11 +256,20 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
         created => created,
     };
     let written = file.and_then(|mut file: File| file.write_all(text));
-    let put = written.and_then(|()| fs::rename(&unfinished, path));
-    if put.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
+    let put = written.and_then(|()| swap(&unfinished, path));
+    // If there was a file it is the old one that has this name now.
+    let _ = fs::remove_file(&unfinished);
     put
+}
+
+/// Gives a file its name, exchanging it with the one that has it. A rename that replaces a
+/// file writes the new one out on ext4 (`auto_da_alloc`), which can take milliseconds.
+fn swap(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        // There is none yet, or the file system cannot.
+        Err(_) => fs::rename(from, to),
+    }
 }
 
 fn modified_ns(found: &fs::Metadata) -> i64 {

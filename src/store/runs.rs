@@ -12,7 +12,7 @@
 //! at all.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -227,15 +227,6 @@ fn numbered(layout: &Layout) -> impl DoubleEndedIterator<Item = (u64, std::path:
     logs.into_iter()
 }
 
-/// The beginning of a file that may be trusted.
 fn read(path: &Path, most: u64) -> Option<Vec<u8>> {
-    let flags = O_NOFOLLOW | O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = file.metadata().ok()?;
-    if !found.is_file() || access::check(path, &found).is_err() {
-        return None;
-    }
-    let mut text = Vec::with_capacity(found.len().min(most) as usize);
-    file.take(most).read_to_end(&mut text).ok()?;
-    Some(text)
+    access::read_trusted(path, most).map(|(bytes, _)| bytes)
 }

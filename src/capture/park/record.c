@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Names, and bytes of them. A program with more is not remembered. */
@@ -155,8 +156,12 @@ static void replace(const char *text)
         file = create(unfinished);
     if (file == -1)
         return;
-    if (!fill(file, text) || rename(unfinished, wanted.path) == -1)
-        unlink(unfinished);
+    /* A rename that replaces a file writes the new one out on ext4, and the end
+     * of the program would have to wait for that: so they are exchanged. */
+    if (fill(file, text) &&
+        syscall(SYS_renameat2, AT_FDCWD, unfinished, AT_FDCWD, wanted.path, RENAME_EXCHANGE) == -1)
+        rename(unfinished, wanted.path); /* there is none, or it cannot be done */
+    remove(unfinished); /* what stood there before, or what could not be put there */
 }
 
 void record_modules(void)

@@ -77,7 +77,7 @@ impl Scope {
 /// A verification under way.
 pub(in super::super) struct Survey<'a> {
     pub rules: Rules,
-    layout: &'a Layout,
+    pub(super) layout: &'a Layout,
     depth: Depth,
     watch: &'a Watch<'a>,
     read: AtomicU64,
@@ -175,45 +175,9 @@ impl<'a> Survey<'a> {
         Root::Open
     }
 
-    /// Looks at what is remembered of programs: what it says is nobody's business, only who
-    /// may read and write it.
-    fn programs(&mut self) {
-        let programs = self.layout.programs();
-        if self.entry(&programs, Type::Directory).flatten().is_none() {
-            return;
-        }
-        self.unknown(&programs, Subject::Store, &[], layout::is_shelf);
-        for shelf in
-            paths_in(&programs).into_iter().filter(|path| is_called(path, layout::is_shelf))
-        {
-            if self.entry(&shelf, Type::Directory).flatten().is_none() {
-                continue;
-            }
-            let known = |name: &str| layout::on_shelf(name).is_some();
-            self.unknown(&shelf, Subject::Store, &[], known);
-            for path in paths_in(&shelf).into_iter().filter(|path| is_called(path, known)) {
-                // It may be replaced or removed meanwhile.
-                self.entry(&path, Type::File);
-            }
-        }
-    }
-
-    /// Likewise the records of runs.
-    fn runs(&mut self) {
-        let runs = self.layout.runs();
-        if self.entry(&runs, Type::Directory).flatten().is_none() {
-            return;
-        }
-        let known = |name: &str| layout::of_runs(name).is_some();
-        self.unknown(&runs, Subject::Store, &[], known);
-        for path in paths_in(&runs).into_iter().filter(|path| is_called(path, known)) {
-            self.entry(&path, Type::File);
-        }
-    }
-
     /// Looks at one entry of the store's directory: none if it is not there; the metadata
     /// if it may be used.
-    fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
+    pub(super) fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
         match self.rules.look(path, wanted) {
             Found::Missing => None,
             Found::Bad(problem) => {
@@ -228,7 +192,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Tells what lies in a directory under a name that the store has no use for.
-    fn unknown(
+    pub(super) fn unknown(
         &mut self,
         dir: &Path,
         subject: Subject,
@@ -515,13 +479,9 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn paths_in(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn paths_in(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
-}
-
-fn is_called(path: &Path, known: impl Fn(&str) -> bool) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(known)
 }
 
 fn pages_said(damaged: &[u64], all: u64) -> String {
