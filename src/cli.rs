@@ -107,6 +107,12 @@ Examples:
 
 Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.";
 
+const STATS_EXAMPLES: &str = "\
+A hit is a program that pyrun started from an image, a miss one that it ran with plain
+Python, with the reason. Saved is how long the imports of the image took when it was built,
+less the time that the run took to begin. Runs are counted as long as there is a store;
+those of which nothing could be written are not.";
+
 const DOCTOR_EXAMPLES: &str = "\
 It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
 and the Pythons of this machine, and changes nothing.
@@ -191,6 +197,8 @@ pub enum Command {
     Verify(Verify),
     /// Say what `pyrun` would do with a command line, and why
     Why(Why),
+    /// Tell what images have saved, and why programs ran without
+    Stats(Stats),
     /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
     /// Check what building and using images needs, and say what mends it
@@ -200,6 +208,9 @@ pub enum Command {
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man(Man),
+    /// Look whether an image would help a program, and build it if that is wanted
+    #[command(hide = true)]
+    Consider(Consider),
 }
 
 /// How an image's memory is kept.
@@ -376,6 +387,18 @@ pub struct Why {
     pub arguments: Vec<OsString>,
 }
 
+/// `pyimg stats`
+#[derive(Debug, Args)]
+#[command(after_help = STATS_EXAMPLES)]
+pub struct Stats {
+    /// Count anew from now on; what was counted is shown once more
+    #[arg(long)]
+    pub reset: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `pyimg dir`
 #[derive(Debug, Args)]
 pub struct Dir {
@@ -419,6 +442,20 @@ pub struct Man {
     /// An existing directory
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
+}
+
+/// `pyimg consider`, which only `pyrun` calls, and nobody waits for
+#[derive(Debug, Args)]
+pub struct Consider {
+    /// The program's id
+    #[arg(long, value_name = "ID")]
+    pub program: String,
+    /// What is known of it, if it is not in the store
+    #[arg(long, value_name = "JSON")]
+    pub memory: String,
+    /// The image that it would have started from, had nothing changed
+    #[arg(long, value_name = "IMAGE")]
+    pub stale: Option<String>,
 }
 
 /// `pyrun`, for its man page only: it takes Python's command line, which is not clap's.

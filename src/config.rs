@@ -3,7 +3,8 @@
 //! The file is `config.toml` in `$XDG_CONFIG_HOME/pyimg`, else in `~/.config/pyimg`, or
 //! what `PYIMG_CONFIG` names. A variable is stronger than the file, an option of a command
 //! stronger than both. It need not be there; what is wrong in it is an error, never passed
-//! over. `pyrun` does not read it: nothing in it changes how a program runs.
+//! over. `pyrun` reads it only when it has found no image and is about to run plain Python, for
+//! whether one is to be built: nothing in it changes how a program runs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,6 +25,10 @@ const SIZES: &str = "a size such as 500MB, 10GB or 2GiB, or \"unlimited\"";
 const DURATIONS: &str = "a duration such as 30d, 12h or 90min, or \"never\"";
 /// What a switch may look like, for a person.
 const SWITCHES: &str = "true or false";
+/// What may be done about programs that find no image, for a person.
+const POLICIES: &str = "\"off\", \"ask\" or \"auto\"";
+/// How important a build is that nobody waits for, for a person.
+const PRIORITIES: &str = "\"low\" or \"normal\"";
 
 /// The settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,32 @@ pub struct Config {
     pub cold_after: Option<Duration>,
     /// `auto-gc`: whether a build that takes the store over its limit makes room.
     pub auto_gc: bool,
+    /// `build`: what is done about a program that finds no image and would be faster with one.
+    pub build: Policy,
+    /// `build-priority`: whether builds that nobody waits for take only the time that nobody
+    /// else wants, or as much as any program. On a machine that is always busy, that can be
+    /// none.
+    pub build_priority: Priority,
+}
+
+/// What is done about a program that finds no image and would be faster with one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing.
+    Off,
+    /// Its user is told, once, what to build.
+    Ask,
+    /// The image is built while nobody waits for it.
+    Auto,
+}
+
+/// How important a build is that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Less than anything else on the machine.
+    Low,
+    /// As important as whatever asked for it.
+    Normal,
 }
 
 impl Default for Config {
@@ -46,6 +77,8 @@ impl Default for Config {
             unused_for: days(30),
             cold_after: days(7),
             auto_gc: true,
+            build: Policy::Ask,
+            build_priority: Priority::Low,
         }
     }
 }
@@ -58,6 +91,8 @@ struct File {
     unused_for: Option<Spanned<Value>>,
     cold_after: Option<Spanned<Value>>,
     auto_gc: Option<Spanned<Value>>,
+    build: Option<Spanned<Value>>,
+    build_priority: Option<Spanned<Value>>,
 }
 
 impl Config {
@@ -129,6 +164,14 @@ impl Config {
         set("auto-gc", file.auto_gc, SWITCHES, &mut |value| {
             self.auto_gc = value.as_bool()?;
             Some(())
+        })?;
+        set("build", file.build, POLICIES, &mut |value| {
+            self.build = policy(value.as_str()?)?;
+            Some(())
+        })?;
+        set("build-priority", file.build_priority, PRIORITIES, &mut |value| {
+            self.build_priority = priority(value.as_str()?)?;
+            Some(())
         })
     }
 
@@ -163,7 +206,32 @@ impl Config {
                 _ => return None,
             };
             Some(())
+        })?;
+        set("PYIMG_BUILD", POLICIES, &mut |text| {
+            self.build = policy(text)?;
+            Some(())
+        })?;
+        set("PYIMG_BUILD_PRIORITY", PRIORITIES, &mut |text| {
+            self.build_priority = priority(text)?;
+            Some(())
         })
+    }
+}
+
+fn policy(text: &str) -> Option<Policy> {
+    match text.trim() {
+        "off" => Some(Policy::Off),
+        "ask" => Some(Policy::Ask),
+        "auto" => Some(Policy::Auto),
+        _ => None,
+    }
+}
+
+fn priority(text: &str) -> Option<Priority> {
+    match text.trim() {
+        "low" => Some(Priority::Low),
+        "normal" => Some(Priority::Normal),
+        _ => None,
     }
 }
 

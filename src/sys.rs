@@ -503,3 +503,55 @@ pub fn processor_features() -> Vec<u32> {
     let words = unsafe { [libc::getauxval(libc::AT_HWCAP), libc::getauxval(libc::AT_HWCAP2)] };
     words.into_iter().flat_map(halves).collect()
 }
+
+/// Makes this process the least important one: it works when nobody else wants to.
+///
+/// Where a part of that is not allowed, it is not done.
+pub fn yield_to_others() {
+    // `IOPRIO_WHO_PROCESS`, and `IOPRIO_CLASS_IDLE` in its place, of `linux/ioprio.h`.
+    const PROCESS: c_int = 1;
+    const IDLE: c_int = 3 << 13;
+    // With autogroups the nice value counts within a session only, and this among them.
+    let _ = std::fs::write("/proc/self/autogroup", "19");
+    // SAFETY: all three take numbers, 0 is this process, and `parameter` is only read.
+    unsafe {
+        let mut parameter: libc::sched_param = std::mem::zeroed();
+        parameter.sched_priority = 0;
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameter);
+        libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, IDLE);
+    }
+}
+
+/// Has the program end by this signal when the thread that starts it ends.
+pub fn in_company(command: &mut Command, signal: c_int) {
+    // SAFETY: between fork and exec, the closure makes one system call that takes no lock
+    // and touches no memory but `errno`.
+    unsafe {
+        command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, signal) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
+}
+
+/// Closes every descriptor and puts `/dev/null` in place of the standard ones; all signals
+/// are as the system has them for a new program.
+///
+/// To be called by a process that uses none of the objects that own descriptors any more, and
+/// that ends with [`exit_now`] or becomes another program.
+///
+/// # Errors
+/// When `/dev/null` cannot be opened.
+pub fn forget_caller() -> io::Result<()> {
+    // SAFETY: the caller says that the owners of these descriptors are not used.
+    unsafe { libc::close_range(3, u32::MAX, 0) };
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    (0..3).try_for_each(|number| replace(null.as_raw_fd(), number, true))?;
+    for signal in 1..=libc::SIGRTMAX() {
+        // Some cannot be changed, and need not be.
+        let _ = set_disposition(signal, false);
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    Ok(())
+}

@@ -10,7 +10,7 @@ use pyimg::key::evidence::Evidence;
 use pyimg::key::host::Host;
 use pyimg::key::recipe::Recipe;
 use pyimg::manifest::{EVIDENCE, Manifest, Memory, Process, Python, Thread};
-use pyimg::store::{Digest, ImageKey, ImageRecord, PAGE, Store};
+use pyimg::store::{Digest, ImageKey, ImageRecord, Outcome, PAGE, ProgramId, RunRecord, Store};
 use tempfile::TempDir;
 
 /// A home, with a store that need not be there.
@@ -191,6 +191,7 @@ fn help() {
         "gc",
         "verify",
         "why",
+        "stats",
         "dir",
         "doctor",
         "completions",
@@ -222,6 +223,8 @@ fn no_store_yet() {
     assert_said!("empty-ls-json", world.run(&["ls", "--json"]));
     assert_said!("empty-show", world.run(&["show", "data"]));
     assert_said!("empty-rm", world.run(&["rm", "data"]));
+    assert_said!("empty-stats", world.run(&["stats"]));
+    assert_said!("empty-stats-json", world.run(&["stats", "--json"]));
     assert_said!("empty-dir", world.run(&["dir"]));
     assert_said!("empty-dir-json", world.run(&["dir", "--json"]));
     let quiet = world.run(&["ls", "--quiet"]);
@@ -242,6 +245,42 @@ fn images_are_listed_and_shown() {
     assert_eq!(world.run(&["show", &key[..8]]), world.run(&["show", "data"]));
     assert_said!("show-nearly", world.run(&["show", "date"]));
     assert_said!("show-unknown", world.run(&["show", "qqq"]));
+}
+
+#[test]
+fn what_was_saved_is_told() {
+    let world = World::new();
+    world.add_image("data", "import numpy, pandas", 1);
+    assert_said!("stats-none", world.run(&["stats"]));
+    let store = Store::open(&world.store()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let at_ns = i64::try_from(now.as_nanos()).unwrap();
+    let run = |program: u8, what: &str, outcome: Outcome| {
+        let program = (program > 0).then(|| ProgramId::new([program; 32]));
+        store.records().add_run(&RunRecord { at_ns, program, what: what.into(), outcome });
+    };
+    let hit = |image: &str, restore_ms: u64, import_ms: u64| {
+        let (restore_ns, import_ns) = (restore_ms * 1_000_000, import_ms * 1_000_000);
+        Outcome::Hit { image: image.into(), restore_ns, import_ns }
+    };
+    let miss = |code: &str| Outcome::Miss(code.into());
+    run(1, "-m black", hit("data", 12, 412));
+    run(1, "-m black", hit("data", 14, 412));
+    run(1, "-m black", miss("module-changed"));
+    run(2, "-c import re; print(re.compile('a pattern that is long'))", hit("bare", 12, 4));
+    run(3, "/usr/bin/http", miss("no-image"));
+    run(3, "/usr/bin/http", miss("no-image"));
+    run(0, "-", miss("no-image"));
+    run(0, "", miss("interactive"));
+    assert_said!("stats", world.run(&["stats"]));
+    assert_said!("stats-json", world.run(&["stats", "--json"]));
+    let said = world.run(&["stats", "--reset"]);
+    assert!(said.stderr.ends_with("from now on runs are counted anew\n"), "{said}");
+    assert_eq!(world.run(&["stats"]).stdout, "");
+    drop(store);
+    fs::remove_dir_all(world.store().join("runs")).unwrap();
+    fs::write(world.store().join("runs"), "").unwrap();
+    assert_said!("stats-reset-fails", world.run(&["stats", "--reset"]));
 }
 
 #[test]
@@ -446,6 +485,7 @@ fn man_pages() {
         "pyimg-pin.1",
         "pyimg-rm.1",
         "pyimg-show.1",
+        "pyimg-stats.1",
         "pyimg-unpin.1",
         "pyimg-verify.1",
         "pyimg-why.1",

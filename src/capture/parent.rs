@@ -196,6 +196,7 @@ fn request(executable: &Path, flags: &[String], recipe: &Recipe) -> io::Result<R
         nice: caller.nice,
         limits: caller.limits,
         personality: caller.personality,
+        recording: None,
         descriptors: descriptors.into_iter().filter(|inherited| inherited.number <= 2).collect(),
     })
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod completions;
+mod consider;
 mod dir;
 mod doctor;
 mod gc;
@@ -15,6 +16,7 @@ mod phases;
 mod pin;
 mod rm;
 mod show;
+mod stats;
 mod verify;
 mod view;
 mod why;
@@ -47,10 +49,12 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Unpin(args) => pin::run(args, false, printer),
         Command::Gc(args) => gc::run(args, printer),
         Command::Why(args) => why::run(args, printer),
+        Command::Stats(args) => stats::run(args, printer),
         Command::Dir(args) => dir::run(args, printer),
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),
         Command::Man(args) => man::run(args),
+        Command::Consider(args) => consider::run(args),
     }
 }
 

@@ -31,6 +31,8 @@ fn without_a_file_there_are_defaults() {
         unused_for: Some(Duration::from_secs(30 * day)),
         cold_after: Some(Duration::from_secs(7 * day)),
         auto_gc: true,
+        build: Policy::Ask,
+        build_priority: Priority::Low,
     };
     assert_eq!(Config::from(|_| None).unwrap(), defaults);
     assert_eq!(config("", &[]).unwrap(), defaults);
@@ -47,6 +49,7 @@ fn variables_are_stronger_than_the_file() {
         unused_for: Some(Duration::from_secs(14 * 24 * HOUR)),
         cold_after: None,
         auto_gc: false,
+        ..Config::default()
     };
     assert_eq!(set, expected);
     let variables = [
@@ -60,6 +63,8 @@ fn variables_are_stronger_than_the_file() {
         unused_for: None,
         cold_after: Some(Duration::from_secs(90 * 60)),
         auto_gc: true,
+        build: Policy::Ask,
+        build_priority: Priority::Low,
     };
     assert_eq!(config(file, &variables).unwrap(), expected);
 }
@@ -108,7 +113,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_is_right() {
         said(
             2,
             "unknown field `maxsize`, expected one of `max-size`, `unused-for`, `cold-after`, \
-             `auto-gc`"
+             `auto-gc`, `build`, `build-priority`"
         )
     );
     let broken = wrong("auto-gc = true\nmax-size = \n", &[]);
@@ -157,4 +162,31 @@ fn sizes_and_durations() {
         assert!(parse_duration(bad).is_err(), "{bad}");
     }
     assert_eq!(parse_duration("never").unwrap(), Limit(None));
+}
+
+#[test]
+fn what_is_done_about_programs_without_an_image() {
+    let builds = |file: &str, variables: &[(&str, &str)]| {
+        let config = config(file, variables).unwrap();
+        (config.build, config.build_priority)
+    };
+    assert_eq!(builds("", &[]), (Policy::Ask, Priority::Low));
+    let file = "build = \"auto\"\nbuild-priority = \"normal\"\n";
+    assert_eq!(builds(file, &[]), (Policy::Auto, Priority::Normal));
+    let variables = [("PYIMG_BUILD", "off"), ("PYIMG_BUILD_PRIORITY", "low")];
+    assert_eq!(builds(file, &variables), (Policy::Off, Priority::Low));
+    assert_eq!(
+        wrong("build = true\n", &[]),
+        "the configuration HOME/.config/pyimg/config.toml, line 1: build cannot be true; it is \
+         \"off\", \"ask\" or \"auto\""
+    );
+    assert_eq!(
+        wrong("", &[("PYIMG_BUILD", "yes")]),
+        "PYIMG_BUILD cannot be \"yes\"; it is \"off\", \"ask\" or \"auto\""
+    );
+    assert_eq!(
+        wrong("build-priority = \"idle\"\n", &[]),
+        "the configuration HOME/.config/pyimg/config.toml, line 1: build-priority cannot be \
+         \"idle\"; it is \"low\" or \"normal\""
+    );
 }

@@ -17,6 +17,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 const MAGIC: u32 = 0x3151_5250;
 /// Flag of a request: the program is not to start before the message `go`.
 const AWAIT_GO: u32 = 1;
+/// Flag of a request: the program's modules are to be written even if the others are as known.
+const RECORD_OUTDATED: u32 = 2;
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_MESSAGE: usize = 250;
 
@@ -47,6 +49,19 @@ pub struct Descriptor {
     pub file: OwnedFd,
 }
 
+/// What the program is to write down when it ends: the top-level modules that it needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Where to.
+    pub path: PathBuf,
+    /// Modules of the image that count as needed; they are written in any case.
+    pub kept: Vec<String>,
+    /// What is known of the others, sorted: if it is still so, nothing is written.
+    pub others: Vec<String>,
+    /// Whether to write even then, for what is kept is not as it was written.
+    pub outdated: bool,
+}
+
 /// All that a program gets from whoever starts it.
 #[derive(Debug)]
 pub struct Request {
@@ -74,6 +89,8 @@ pub struct Request {
     pub limits: Vec<(u64, u64)>,
     /// The execution domain (`personality(2)`).
     pub personality: u32,
+    /// What the program is to write down when it ends, if anything.
+    pub recording: Option<Recording>,
     /// The descriptors that the program inherits.
     pub descriptors: Vec<Descriptor>,
 }
@@ -93,6 +110,12 @@ pub struct Waking {
 impl Request {
     /// The bytes that the park library reads.
     pub fn to_bytes(&self, waking: &Waking) -> Vec<u8> {
+        let lines = |names: &[String]| names.iter().map(|name| format!("{name}\n")).collect();
+        let none = Recording::default();
+        let recording = self.recording.as_ref().unwrap_or(&none);
+        let (kept, others): (String, String) = (lines(&recording.kept), lines(&recording.others));
+        // Images that were built before there was a recording read none of it.
+        let last = [recording.path.as_os_str().as_bytes(), kept.as_bytes(), others.as_bytes()];
         let strings = [self.cwd.as_os_str().as_bytes(), self.text.as_bytes()]
             .into_iter()
             .map(<[u8]>::to_vec)
@@ -102,7 +125,8 @@ impl Request {
                 pair.push(b'=');
                 pair.extend(value.as_bytes());
                 pair
-            }));
+            }))
+            .chain(last.map(<[u8]>::to_vec));
         let count = |length: usize| u32::try_from(length).expect("fewer than 2^32 of anything");
         let mut bytes = Vec::with_capacity(4096);
         for word in [MAGIC, self.kind as u32, self.umask, count(self.descriptors.len())] {
@@ -123,7 +147,8 @@ impl Request {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(waking.supervisor.to_le_bytes());
-        bytes.extend(AWAIT_GO.to_le_bytes());
+        let flags = AWAIT_GO | if recording.outdated { RECORD_OUTDATED } else { 0 };
+        bytes.extend(flags.to_le_bytes());
         for descriptor in &self.descriptors {
             bytes.extend(descriptor.number.to_le_bytes());
         }
@@ -187,16 +212,23 @@ mod tests {
             nice: -3,
             limits: vec![(4, u64::MAX)],
             personality: 0,
+            recording: Some(Recording {
+                path: "/r".into(),
+                kept: vec!["k".into(), "l".into()],
+                others: vec!["o".into()],
+                outdated: true,
+            }),
             descriptors: Vec::new(),
         };
         let waking = Waking { thread_ids: vec![(0x1000, 77)], death_signal: 9, supervisor: 5 };
         let bytes = request.to_bytes(&waking);
         assert_eq!(&bytes[..4], b"PRQ1");
+        assert_eq!(&bytes[68..72], 3_u32.to_le_bytes());
         assert_eq!(&bytes[32..36], (-3_i32).to_le_bytes());
         let fixed = 4 * 4 + 8 * 2 + 4 + 7 * 4 + 4 + 4;
         assert_eq!(fixed, 72);
         assert_eq!(&bytes[fixed..fixed + 8], 0x1000_u64.to_le_bytes());
         assert_eq!(&bytes[fixed + 8..fixed + 12], 77_u32.to_le_bytes());
-        assert_eq!(&bytes[fixed + 32..], b"/tmp\0black\0-m\0x\0python3\0A=b=c\0");
+        assert_eq!(&bytes[fixed + 32..], b"/tmp\0black\0-m\0x\0python3\0A=b=c\0/r\0k\nl\n\0o\n\0");
     }
 }

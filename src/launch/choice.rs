@@ -119,12 +119,13 @@ pub struct Chosen {
     pub manifest: store::Manifest<Manifest>,
 }
 
-/// What a program is taken to import. What was seen is believed, whatever the source says:
-/// imports in functions that are never called, or in code that is not beside the program.
+/// What a program is taken to import: what it was seen to need, also in code that is not beside
+/// it, and what its source says, which may have changed since.
 pub fn imported(remembered: Option<&BTreeSet<String>>, source: &Source) -> Option<Imported> {
-    let seen = remembered.map(|modules| (modules, KnownFrom::LastRun));
-    let read = source.imports.as_ref().map(|modules| (modules, KnownFrom::Source));
-    seen.or(read).map(|(modules, from)| Imported { modules: modules.clone(), from })
+    let (seen, read) = (remembered, source.imports.as_ref());
+    let from = if seen.is_some() { KnownFrom::LastRun } else { KnownFrom::Source };
+    let modules = seen.into_iter().chain(read).flatten().cloned().collect();
+    (seen.is_some() || read.is_some()).then_some(Imported { modules, from })
 }
 
 /// How long the program's imports take in plain Python, as far as each image has them, in

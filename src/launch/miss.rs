@@ -177,6 +177,23 @@ impl Miss {
         }
     }
 
+    /// Whether an image that is built now, with this interpreter, would be a hit the next time.
+    pub fn wants_an_image(&self) -> bool {
+        matches!(
+            self,
+            Self::NoImage(_)
+                | Self::NotCovered
+                | Self::FlagsDiffer { .. }
+                | Self::EnvironmentDiffers(_)
+                | Self::HostDiffers(_)
+                | Self::InterpreterChanged(_)
+                | Self::NotWorthIt { .. }
+                | Self::Evidence(_)
+                | Self::CriuDiffers { .. }
+                | Self::Damaged(_)
+        )
+    }
+
     /// The reason as a sentence that may hold line breaks.
     fn describe(&self) -> String {
         match self {

@@ -5,11 +5,15 @@
 //! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
 //! arguments, in this very process. After the program has started there is no way back.
 
+pub mod background;
 pub mod choice;
 pub mod command_line;
 pub mod explain;
 pub mod imports;
 pub mod miss;
+pub mod program;
+pub mod reach;
+pub mod remembered;
 pub mod shadow;
 mod situation;
 mod source;
@@ -22,9 +26,11 @@ use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use background::Missed;
 use choice::Chosen;
 use command_line::{CommandLine, Program, Run};
 use miss::Miss;
+use remembered::Start;
 use situation::{Situation, check_criu, check_files, first_usable};
 use source::Form;
 
@@ -38,7 +44,7 @@ use crate::image::mapping::PackFile;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
-use crate::store::{RunStore, Tier};
+use crate::store::Tier;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
@@ -51,6 +57,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
 pub fn main() -> i32 {
+    let start = Start::now();
     let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
     let caller = Caller::read();
     // Our files count for the caller's limit of file sizes (`RLIMIT_FSIZE`); beyond it a
@@ -81,7 +88,9 @@ pub fn main() -> i32 {
     let interpreter = match find_interpreter(&line, directory, &invoked_as, own) {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
-            log.miss(&Miss::Interpreter { path: exec.clone(), why });
+            let miss = Miss::Interpreter { path: exec.clone(), why };
+            log.miss(&miss);
+            remembered::note_miss(&start, &line, None, cwd.as_deref().ok(), &miss);
             return become_python(&exec, &line, &[(GUARD.into(), guard)]);
         }
         Found::Nothing => {
@@ -91,7 +100,7 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
-    let mut launch = Launch { line: &line, interpreter, log };
+    let mut launch = Launch { line: &line, interpreter, log, start, stale: None };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
@@ -101,6 +110,13 @@ pub fn main() -> i32 {
         Err(miss) => {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
+            let cwd = cwd.as_deref().ok();
+            let counted =
+                remembered::note_miss(&launch.start, &line, Some(interpreter), cwd, &miss);
+            if let (Ok(run), Some(cwd)) = (&line.run, cwd) {
+                let stale = launch.stale.as_deref();
+                Missed { run, interpreter, cwd, miss: &miss, stale, counted }.follow_up();
+            }
             become_python(&interpreter.invoked, &line, &interpreter.environment)
         }
     }
@@ -111,6 +127,9 @@ struct Launch<'a> {
     line: &'a CommandLine,
     interpreter: Interpreter,
     log: Log,
+    start: Start,
+    /// The image that would have been the first choice, had nothing changed since it was built.
+    stale: Option<String>,
 }
 
 impl Launch<'_> {
@@ -118,32 +137,41 @@ impl Launch<'_> {
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
         let ranking = situation.rank()?;
+        let mut stale = None;
         let tries = ranking.images.iter().map(|image| {
             let chosen = situation.examine(image, &ranking.source)?;
-            let request = request(self, &situation, ranking.source.form)
+            let mut request = request(self, &situation, ranking.source.form)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            let program = start(&situation, &chosen, &request)?;
-            Ok((program, chosen, request))
+            request.recording = situation.remembered.recording(&chosen, &ranking.source);
+            let started = start(&situation, &chosen, &request);
+            if let Err(Miss::Evidence(_)) = &started {
+                stale.get_or_insert_with(|| chosen.name.clone());
+            }
+            Ok((started?, chosen, request))
         });
-        let (program, chosen, request) = first_usable(tries)?;
-        Ok(self.follow(program, situation.store, &chosen, request))
+        let usable = first_usable(tries);
+        self.stale = stale;
+        let (program, chosen, request) = usable?;
+        Ok(self.follow(program, situation, &chosen, request))
     }
 
     /// Stands by a program that has started. Nothing is a miss any more.
     fn follow(
         &self,
         program: Running,
-        store: RunStore,
+        situation: Situation<'_>,
         chosen: &Chosen,
         request: Request,
     ) -> ExitStatus {
+        let restore = self.start.elapsed();
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
-        store.note_use(&chosen.id);
+        situation.store.note_use(&chosen.id);
+        situation.remembered.note_hit(&self.start, restore, chosen);
         // A lock is held until here: from now on the image may be removed.
-        drop(store);
+        drop(situation);
         match program.wait() {
             Ok(status) => status,
             Err(error) => {
@@ -256,6 +284,7 @@ fn request(launch: &Launch<'_>, situation: &Situation<'_>, form: Form) -> std::i
         nice: caller.nice,
         limits: caller.limits.clone(),
         personality: caller.personality,
+        recording: None,
         descriptors: caller::inherited_descriptors()?,
     })
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::choice::{Chosen, Ranked, Ranking, Wanted};
 use super::command_line::{CommandLine, Engine, Run};
 use super::miss::Miss;
+use super::remembered::Remembered;
 use super::source::Source;
 use crate::criu::{Criu, Version};
 use crate::engine;
@@ -38,6 +39,8 @@ pub(super) struct Situation<'a> {
     python_path: Vec<PathBuf>,
     /// The store.
     pub store: RunStore,
+    /// What is known of the program from earlier runs.
+    pub remembered: Remembered,
     /// The image that the user named, if one was.
     named: Option<Image>,
 }
@@ -75,6 +78,7 @@ impl<'a> Situation<'a> {
             *interpreter = interpreter_of(&image.record.executable)?;
         }
         let interpreter = interpreter.clone();
+        let remembered = Remembered::of(store.records(), run, &interpreter, cwd);
         Ok(Self {
             run,
             interpreter,
@@ -84,6 +88,7 @@ impl<'a> Situation<'a> {
             python_env,
             python_path,
             store,
+            remembered,
             named,
         })
     }
@@ -138,7 +143,7 @@ impl<'a> Situation<'a> {
             python_env: &self.python_env,
             python_path: &self.python_path,
             cwd: self.cwd,
-            remembered: None,
+            remembered: self.remembered.modules(),
         }
     }
 }

@@ -7,10 +7,11 @@
 //! at: their mask shows in the group bits, which are.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
 use super::failure::Doing;
@@ -50,7 +51,21 @@ pub(super) fn trusted_file(path: &Path) -> Result<Metadata> {
     Ok(found)
 }
 
-/// The same for a directory.
+/// The beginning of a file that may be trusted, and its metadata; `None` if it cannot be
+/// read, or may not be.
+pub(super) fn read_trusted(path: &Path, most: u64) -> Option<(Vec<u8>, Metadata)> {
+    let flags = O_NOFOLLOW | O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let found = file.metadata().ok()?;
+    if !found.is_file() || check(path, &found).is_err() {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(found.len().min(most) as usize);
+    file.take(most).read_to_end(&mut bytes).ok()?;
+    Some((bytes, found))
+}
+
+/// That a directory may be trusted; a symbolic link is none.
 pub(super) fn trusted_dir(path: &Path) -> Result<()> {
     let found = fs::symlink_metadata(path).doing("read", path)?;
     if !found.is_dir() {

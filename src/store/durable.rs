@@ -121,6 +121,20 @@ fn is_zero(page: &[u8]) -> bool {
     page == &[0; PAGE][..page.len()]
 }
 
+/// Puts a small file that is written anew each time into its place; it is made in
+/// `temporary`.
+pub(super) fn put_anew(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    let made = tempfile::Builder::new()
+        .prefix("put-")
+        .tempdir_in(temporary)
+        .doing("create a directory in", temporary)?;
+    let from = made.path().join("file");
+    let needed = bytes.len() as u64;
+    write(&from, bytes, needed)?;
+    sync_file(&from)?;
+    overwrite(&from, path.parent().unwrap_or(temporary), path)
+}
+
 /// Removes a file from `dir`, durably.
 pub(super) fn remove(path: &Path, dir: &Path) -> Result<()> {
     fs::remove_file(path).doing("remove", path)?;

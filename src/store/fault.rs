@@ -29,6 +29,8 @@ pub const POINTS: &[&str] = &[
     "thaw-decompressed",
     "thaw-raw-put",
     "thaw-cold-removed",
+    "runs-log-moved",
+    "runs-tally-put",
 ];
 
 /// A place of this name.

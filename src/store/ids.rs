@@ -108,6 +108,8 @@ digests! {
     /// One build of an image: the blake3 of its manifest, and so of all that
     /// the manifest names. It is the name of the image's directory.
     ImageId;
+    /// A program that runs, with its interpreter and flags; the caller computes it.
+    ProgramId;
 }
 
 impl PageHash {

@@ -6,12 +6,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::ids::{ImageId, PackId};
+use super::ids::{ImageId, PackId, ProgramId};
 use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 10] = [
+pub(super) const ENTRIES: [&str; 12] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
@@ -20,6 +20,8 @@ pub(super) const ENTRIES: [&str; 10] = [
     "secret",
     "packs",
     "images",
+    "programs",
+    "runs",
     "tmp",
     "quarantine",
 ];
@@ -38,6 +40,20 @@ const PACK_SUFFIX: &str = ".pack";
 
 /// What the name of a pack's file ends with besides, if it is compressed.
 const COLD_SUFFIX: &str = ".zst";
+
+/// The log that runs are appended to.
+const RUN_LOG: &str = "log";
+
+/// What came of the runs of earlier logs.
+const TALLY: &str = "tally.json";
+
+const PROGRAM_SUFFIX: &str = ".json";
+
+/// What the name of a program's list of modules ends with.
+const MODULES_SUFFIX: &str = ".modules";
+
+/// What the name of a file among the programs ends with while it is being written.
+const UNFINISHED_SUFFIX: &str = ".new";
 
 const REASON_SUFFIX: &str = ".reason";
 
@@ -159,6 +175,98 @@ impl Layout {
     pub fn looked_through(&self, id: &ImageId) -> PathBuf {
         self.image(id).join(LOOKED_THROUGH)
     }
+
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub fn run_log(&self) -> PathBuf {
+        self.runs().join(RUN_LOG)
+    }
+
+    /// A log that is being added to the tally.
+    pub fn numbered_run_log(&self, number: u64) -> PathBuf {
+        self.runs().join(format!("{RUN_LOG}.{number}"))
+    }
+
+    pub fn tally(&self) -> PathBuf {
+        self.runs().join(TALLY)
+    }
+
+    pub fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// One of the directories that programs are spread over: that of this program.
+    pub fn shelf(&self, id: &ProgramId) -> PathBuf {
+        self.programs().join(format!("{:02x}", id.as_bytes()[0]))
+    }
+
+    pub fn program(&self, id: &ProgramId) -> PathBuf {
+        self.shelf(id).join(id.hex() + PROGRAM_SUFFIX)
+    }
+
+    /// The list of modules that the program itself writes at its end.
+    pub fn modules(&self, id: &ProgramId) -> PathBuf {
+        self.shelf(id).join(id.hex() + MODULES_SUFFIX)
+    }
+
+    /// Where a process writes a file that is to take the place of one of a program's. The
+    /// park library puts this path together too, for the list of modules.
+    pub fn unfinished(path: &Path, process: u32) -> PathBuf {
+        let mut path = path.as_os_str().to_owned();
+        path.push(format!(".{process}{UNFINISHED_SUFFIX}"));
+        path.into()
+    }
+}
+
+/// What a file on a shelf of programs is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnShelf {
+    Program(ProgramId),
+    Modules(ProgramId),
+    /// It was being written, and perhaps still is.
+    Unfinished,
+}
+
+/// What a file among the records of runs is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfRuns {
+    Log,
+    Numbered(u64),
+    Tally,
+}
+
+/// What the file of this name among the records of runs is.
+pub(super) fn of_runs(name: &str) -> Option<OfRuns> {
+    match name {
+        RUN_LOG => Some(OfRuns::Log),
+        TALLY => Some(OfRuns::Tally),
+        _ => {
+            let number: u64 = name.strip_prefix(RUN_LOG)?.strip_prefix('.')?.parse().ok()?;
+            // One number, one spelling.
+            (name == format!("{RUN_LOG}.{number}")).then_some(OfRuns::Numbered(number))
+        }
+    }
+}
+
+/// Whether this is the name of a directory that programs are spread over.
+pub(super) fn is_shelf(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// What the file of this name on a shelf is.
+pub(super) fn on_shelf(name: &str) -> Option<OnShelf> {
+    if let Some(id) = name.strip_suffix(PROGRAM_SUFFIX) {
+        return id.parse().ok().map(OnShelf::Program);
+    }
+    if let Some(id) = name.strip_suffix(MODULES_SUFFIX) {
+        return id.parse().ok().map(OnShelf::Modules);
+    }
+    let (of, process) = name.strip_suffix(UNFINISHED_SUFFIX)?.rsplit_once('.')?;
+    let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+    let is_ours = !matches!(on_shelf(of), None | Some(OnShelf::Unfinished));
+    (is_number && is_ours).then_some(OnShelf::Unfinished)
 }
 
 /// Where the file of an image's uses lies, seen from the directory of all images: the
@@ -237,6 +345,38 @@ mod tests {
             ["", ".", "..", ".x", "a/b", "/a", "a\0", "ä", "manifest.json", "uses", &long, "a b"]
         {
             assert!(!is_file_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_lies_on_a_shelf_is_known_by_its_name() {
+        let (layout, id) = (Layout::new(Path::new("/s")), ProgramId::new([0xa7; 32]));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(is_shelf(&name(&layout.shelf(&id))));
+        assert!(!is_shelf("A7") && !is_shelf("a") && !is_shelf("a7a"));
+        let (program, modules) = (layout.program(&id), layout.modules(&id));
+        assert_eq!(program, Path::new(&format!("/s/programs/a7/{}.json", "a7".repeat(32))));
+        assert_eq!(on_shelf(&name(&program)), Some(OnShelf::Program(id)));
+        assert_eq!(on_shelf(&name(&modules)), Some(OnShelf::Modules(id)));
+        for path in [&program, &modules] {
+            let unfinished = name(&Layout::unfinished(path, 4711));
+            assert_eq!(on_shelf(&unfinished), Some(OnShelf::Unfinished));
+            assert_eq!(on_shelf(&format!("{unfinished}.1.new")), None);
+        }
+        for other in ["", "x.json", "a.1.new", ".new", &format!("{}.new", name(&program))] {
+            assert_eq!(on_shelf(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_records_of_runs_are_known_by_their_names() {
+        let layout = Layout::new(Path::new("/s"));
+        let of = |path: PathBuf| of_runs(path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(of(layout.run_log()), Some(OfRuns::Log));
+        assert_eq!(of(layout.numbered_run_log(12)), Some(OfRuns::Numbered(12)));
+        assert_eq!(of(layout.tally()), Some(OfRuns::Tally));
+        for other in ["", "log.", "log.01", "log.+1", "log1", "log.-1", "tally"] {
+            assert_eq!(of_runs(other), None, "{other}");
         }
     }
 

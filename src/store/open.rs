@@ -119,7 +119,8 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     access::make_private(dir).doing("change the mode of", dir)?;
     // Whoever made the directory may have been killed before this.
     durable::sync_name(dir)?;
-    for inner in [layout.packs(), layout.images(), layout.temporary()] {
+    let inner = [layout.packs(), layout.images(), layout.programs(), layout.runs()];
+    for inner in inner.into_iter().chain([layout.temporary()]) {
         access::private_dir(&inner)?;
     }
     if !layout.secret().exists() {

@@ -9,7 +9,9 @@ mod formats;
 mod gc;
 mod images;
 mod pages;
+mod programs;
 mod repair;
+mod runs;
 mod tiers;
 mod verify;
 

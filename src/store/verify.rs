@@ -8,12 +8,14 @@
 //! that is enough. Mending is [`super::repair`].
 //!
 //! - [`finding`]: what is found; [`entries`]: one file or directory by itself
-//! - [`listing`]: what there should be; [`survey`]: looks at all of it; [`packs`]: a pack
+//! - [`listing`]: what there should be; [`survey`]: looks at all of it; [`packs`]: a pack;
+//!   [`records`]: what runs leave behind
 
 pub(super) mod entries;
 pub(super) mod finding;
 pub(super) mod listing;
 pub(super) mod packs;
+mod records;
 pub(super) mod survey;
 
 use std::fs;

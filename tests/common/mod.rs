@@ -243,7 +243,8 @@ impl Ground {
             .env("LANG", "C.UTF-8")
             .env("TERM", "dumb")
             .env("XDG_RUNTIME_DIR", &self.runtime)
-            .env("PYIMG_DIR", store);
+            .env("PYIMG_DIR", store)
+            .env("PYIMG_BUILD", "off");
         if let Some(criu) = &self.criu {
             command.env("PYIMG_CRIU", criu);
         }

@@ -109,6 +109,13 @@ const SCENARIOS: &[Scenario] = &[
         sound: true,
     },
     Scenario {
+        points: &["runs-"],
+        prepare: |lab| drop(lab.hit(&["--image", "two", "-c", "import json, decimal"])),
+        command: &["stats", "--reset"],
+        kept: &["one", "two"],
+        sound: true,
+    },
+    Scenario {
         points: &["repair-index-", "repair-copy-"],
         prepare: |lab| fs::write(lab.store.join("index.sqlite"), "hello").unwrap(),
         command: &["verify", "--repair"],

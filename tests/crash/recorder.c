@@ -376,6 +376,10 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
         errno = EXDEV;
         return -1;
     }
+    if (flags & RENAME_EXCHANGE) { // as on a file system that cannot: the model knows no such thing
+        errno = EINVAL;
+        return -1;
+    }
     struct record record = about('R', to_dir, to); // what makes room, if anything
     record.mode = flags;
     SIMPLE('R', 1, out, REAL(renameat2)(from_dir, from, to_dir, to, flags),

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 use pyimg::error::{Error, Result};
 use pyimg::store::gc::Limits;
 use pyimg::store::{
-    self, Depth, Digest, Done, FileState, Finding, Image, ImageKey, ImageRecord, PAGE, Reader,
-    RunStore, Source, Store, offset_of,
+    self, Depth, Digest, Done, FileState, Finding, Image, ImageKey, ImageRecord, Outcome, PAGE,
+    Program, ProgramId, Reader, RunRecord, RunStore, Source, Store, offset_of,
 };
 use rusqlite::Connection;
 use serde::de::IgnoredAny;
@@ -53,6 +53,9 @@ pub struct Expected {
     pub images: Option<BTreeMap<&'static str, Content>>,
     /// Whether it was damaged as a whole: runs do without it until it is mended.
     pub refused: bool,
+    /// How many runs may have been counted: of what runs write all may be lost, but nothing
+    /// counts twice.
+    pub runs: u64,
 }
 
 /// All steps, in an order in which each finds what it needs.
@@ -90,6 +93,19 @@ pub const STEPS: &[Step] = &[
             Ok(())
         },
         effect: |_| (),
+    },
+    Step { name: "record", before: None, run: record, effect: |expected| expected.runs = 3 },
+    Step {
+        name: "add-up",
+        before: None,
+        run: |store| Store::open(store)?.fold_runs(),
+        effect: |_| (),
+    },
+    Step {
+        name: "count-anew",
+        before: None,
+        run: |store| Store::open(store)?.reset_tally(),
+        effect: |expected| expected.runs = 0,
     },
     Step {
         name: "pin",
@@ -319,6 +335,25 @@ fn build(
     sealed.commit(record, &"content", &replaced).map(drop)
 }
 
+/// Records three runs, and a program, unless some are counted.
+fn record(store: &Path) -> Result<()> {
+    let store = RunStore::open(store)?.expect("there is a store");
+    if store.tally()?.all.hits > 0 {
+        return Ok(());
+    }
+    let (records, id) = (store.records(), ProgramId::new([7; 32]));
+    for at_ns in 1..=3 {
+        let image = "one".into();
+        let outcome = Outcome::Hit { image, restore_ns: 1, import_ns: 2 };
+        let what = "-m one".into();
+        records.add_run(&RunRecord { at_ns, program: Some(id), what, outcome });
+        let misses = at_ns as u32;
+        records.put_program(&id, &Program { what: "-m one".into(), misses, ..Program::default() });
+    }
+    records.touch_program(&id);
+    Ok(())
+}
+
 fn remove(store: &Path, names: &[&str]) -> Result<()> {
     let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
     Store::open(store)?.remove(&keys).map(drop)
@@ -498,6 +533,11 @@ pub fn check(store: &Path, allowed: &[&Expected]) -> Result<usize, String> {
         let none = allowed.iter().position(|expected| expected.images.is_none());
         return none.ok_or_else(|| "there is no store".to_owned());
     };
+    let counted = run.tally().map_err(|error| format!("counting runs: {error}"))?.all.hits;
+    let most = allowed.iter().map(|expected| expected.runs).max().unwrap_or(0);
+    if counted > most {
+        return Err(format!("{counted} runs are counted, and there were {most}"));
+    }
     let found = verify(store)?;
     let listed = look(&run, allowed)?;
     drop(run);

@@ -271,6 +271,7 @@ static void remember(PyObject *inside)
     image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
     image.inside = inside;
+    record_note_image();
     python_drop(kept);
 }
 

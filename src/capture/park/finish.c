@@ -67,6 +67,7 @@ static void let_go(void)
 
 _Noreturn void finish_fully(struct outcome outcome)
 {
+    record_modules();
     let_go();
     if (py.Py_FinalizeEx() < 0)
         outcome.status = 120;
@@ -204,6 +205,7 @@ _Noreturn void finish(struct outcome outcome)
     python_call_quietly(image.atexit_run); /* prints errors; 3.9 also raises the last one */
     if (other_threads() || !flush_standard_streams())
         finish_fully(outcome);
+    record_modules();
     restore_signal_handlers();
     py.PyGC_Collect();
     clear_program();

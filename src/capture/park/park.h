@@ -21,6 +21,7 @@
  *   finish.c    ends the interpreter without touching every page of the image
  *   clear.c     finishes what the program made
  *   leave.c     ends the process likewise
+ *   record.c    notes what the program imported
  *   python.c    the C API, by dlsym
  *   inside.py   all of the above that is easier said in Python
  *
@@ -126,7 +127,7 @@ _Noreturn void gate_fail(const char *format, ...) __attribute__((format(printf, 
 /* request.c */
 enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY, KIND_GROW };
 
-enum { FLAG_AWAIT_GO = 1 };
+enum { FLAG_AWAIT_GO = 1, FLAG_RECORD_OUTDATED = 2 };
 
 struct tid {
     uint64_t address;
@@ -156,6 +157,7 @@ struct request {
     char *cwd, *text;
     char **argv, **orig_argv, **environment; /* each ends with NULL */
     char *end;                  /* behind the last byte of the environment */
+    const char *record, *record_kept, *record_others; /* see record.c */
     int *descriptors;           /* as received, in the order of targets */
 };
 
@@ -216,6 +218,11 @@ _Noreturn void leave_leanly(int status);
 
 /* clear.c */
 void clear_program(void);
+
+/* record.c */
+void record_note_image(void);                 /* before parking */
+void record_remember(const struct request *); /* the request's strings must stay */
+void record_modules(void);                    /* at the end; at most once */
 
 /* finish.c */
 _Noreturn void finish(struct outcome);

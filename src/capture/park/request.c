@@ -111,6 +111,10 @@ struct request request_receive(void)
     request.orig_argv = take_strings(&at, end, request.head.orig_argc, &pointer);
     request.environment = take_strings(&at, end, request.head.envc, &pointer);
     request.end = at;
+    /* An older pyrun says nothing of these, an older park library reads no further. */
+    request.record = at == end ? "" : take_string(&at, end);
+    request.record_kept = at == end ? "" : take_string(&at, end);
+    request.record_others = at == end ? "" : take_string(&at, end);
 
     if ((uint32_t)count - 1 > request.head.ndescriptors)
         gate_fail("the request announces %u descriptors, %d came", request.head.ndescriptors,

@@ -178,6 +178,7 @@ _Noreturn void wake(void)
     add_path0(program_path0(&program, &request));
     interrupted = connect_python(&request);
     interrupted = renew_python() || interrupted;
+    record_remember(&request);
     if (request.head.flags & FLAG_AWAIT_GO)
         gate_await_go();
     /* In this order: a signal that has waited may stop or end the process, and

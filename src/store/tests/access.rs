@@ -39,7 +39,17 @@ fn a_store_is_made_once_and_private() {
     assert_private(&path);
     assert_eq!(
         files_in(&path),
-        ["changes.lock", "images", "index.sqlite", "packs", "runs.lock", "secret", "tmp"]
+        [
+            "changes.lock",
+            "images",
+            "index.sqlite",
+            "packs",
+            "programs",
+            "runs",
+            "runs.lock",
+            "secret",
+            "tmp"
+        ]
     );
     assert_eq!(Store::open(&path).unwrap().secret().unwrap(), secret);
     assert_eq!(Store::open(&path).unwrap().images().unwrap().len(), 1);

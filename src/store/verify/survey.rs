@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
@@ -77,7 +77,7 @@ impl Scope {
 /// A verification under way.
 pub(in super::super) struct Survey<'a> {
     pub rules: Rules,
-    layout: &'a Layout,
+    pub(super) layout: &'a Layout,
     depth: Depth,
     watch: &'a Watch<'a>,
     read: AtomicU64,
@@ -152,6 +152,8 @@ impl<'a> Survey<'a> {
             self.entry(&file, Type::File);
         }
         self.entry(&layout.quarantine(), Type::Directory);
+        self.programs();
+        self.runs();
         let runs = layout.runs_lock();
         if self.entry(&runs, Type::File).is_none() {
             let detail = "it is not there: every run is plain Python";
@@ -175,7 +177,7 @@ impl<'a> Survey<'a> {
 
     /// Looks at one entry of the store's directory: none if it is not there; the metadata
     /// if it may be used.
-    fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
+    pub(super) fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
         match self.rules.look(path, wanted) {
             Found::Missing => None,
             Found::Bad(problem) => {
@@ -190,7 +192,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Tells what lies in a directory under a name that the store has no use for.
-    fn unknown(
+    pub(super) fn unknown(
         &mut self,
         dir: &Path,
         subject: Subject,
@@ -459,32 +461,33 @@ impl<'a> Survey<'a> {
     pub fn leftovers(&mut self, listing: &Listing) {
         let layout = self.layout;
         let images: HashSet<ImageId> = listing.images.iter().map(|image| image.id).collect();
-        let paths = |dir: &Path| -> Vec<_> {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect()
-        };
         let name = |path: &Path| -> String {
             path.file_name().unwrap_or_default().to_string_lossy().into_owned()
         };
-        for path in paths(&layout.images()) {
+        for path in paths_in(&layout.images()) {
             if name(&path).parse().is_ok_and(|id: ImageId| !images.contains(&id)) {
                 self.report.leftovers.push(path);
             }
         }
-        for path in paths(&layout.packs()) {
+        for path in paths_in(&layout.packs()) {
             let pack = layout::pack_of(&name(&path));
             if pack.is_some_and(|id| !listing.packs.contains_key(&id)) {
                 self.report.leftovers.push(path);
             }
         }
-        self.report.leftovers.extend(paths(&layout.temporary()));
+        self.report.leftovers.extend(paths_in(&layout.temporary()));
         let is_id = |name: &str| name.parse::<ImageId>().is_ok();
         self.unknown(&layout.images(), Subject::Store, &[], is_id);
         self.unknown(&layout.packs(), Subject::Store, &[], |name| layout::pack_of(name).is_some());
-        let quarantined = paths(&layout.quarantine());
+        let quarantined = paths_in(&layout.quarantine());
         let things = quarantined.into_iter().filter(|path| !layout::is_reason(&name(path)));
         self.report.quarantined.extend(things);
     }
+}
+
+pub(super) fn paths_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn pages_said(damaged: &[u64], all: u64) -> String {
