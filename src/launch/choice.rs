@@ -19,6 +19,7 @@ use crate::key::interpreter::Interpreter;
 use crate::key::python_env::PythonEnv;
 use crate::manifest::Manifest;
 use crate::store::{self, Candidate, CandidateQuery, Image, ImageId, RunStore};
+use crate::trace;
 
 /// What a run needs of an image.
 #[derive(Debug)]
@@ -69,10 +70,12 @@ impl Wanted<'_> {
         };
         let candidates =
             store.candidates(&query).map_err(|error| Miss::Store(error.to_string()))?;
+        trace::reached("index");
         if candidates.is_empty() {
             return Err(self.why_no_candidate(store, &host));
         }
         let source = Source::of(self.run, self.cwd, &self.search_path(store, &candidates[0])?)?;
+        trace::reached("source");
         let Some(imports) = &source.imports else {
             return Err(Miss::Program("what the program imports cannot be seen".into()));
         };
@@ -159,6 +162,7 @@ impl Wanted<'_> {
         source: Source,
     ) -> Result<Chosen, Miss> {
         let manifest = load(store, &id)?;
+        trace::reached("manifest");
         let content = &manifest.content;
         if content.python.real != self.interpreter.real {
             return Err(Miss::InterpreterChanged(self.interpreter.invoked.clone()));

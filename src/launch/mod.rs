@@ -37,6 +37,7 @@ use crate::key::python_env::{PythonEnv, with_changes};
 use crate::key::which::FileId;
 use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, Image, RunStore, Tier};
+use crate::trace;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
@@ -49,6 +50,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
 pub fn main() -> i32 {
+    let begun = trace::now();
     let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
     let caller = Caller::read();
     // Our files count for the caller's limit of file sizes (`RLIMIT_FSIZE`); beyond it a
@@ -72,7 +74,7 @@ pub fn main() -> i32 {
             return i32::from(error.exit_code());
         }
     };
-    let log = Log::of_environment();
+    let log = Log::of_environment(begun);
     let cwd = std::env::current_dir();
     let search = Search {
         variable: &|name| std::env::var_os(name),
@@ -95,6 +97,7 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
+    trace::reached("interpreter");
     let mut launch = Launch { line: &line, interpreter, log };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
@@ -132,6 +135,7 @@ impl Launch<'_> {
         let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
         let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
         let store = store.ok_or(Miss::NoStore(dir))?;
+        trace::reached("store");
         if let Some(why) = obstacle(caller) {
             return Err(Miss::Unrestorable(why.into()));
         }
@@ -151,6 +155,7 @@ impl Launch<'_> {
                     first_miss.take().unwrap_or(miss)
                 })?,
             };
+            trace::reached("chosen");
             suits(&chosen.manifest.content, caller)?;
             let request = request(self, run, chosen.source.form, &environment, caller, cwd)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
@@ -193,11 +198,13 @@ impl Launch<'_> {
         chosen: &Chosen,
         request: Request,
     ) -> ExitStatus {
+        trace::reached("started");
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         store.note_use(&chosen.id);
+        trace::finish("hit");
         // A lock is held until here: from now on the image may be removed.
         drop(store);
         match program.wait() {
@@ -240,6 +247,7 @@ fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
 
 /// Has an image run the program of the request.
 fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+    trace::reached("request");
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     let packs = chosen
         .manifest
@@ -258,7 +266,10 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
     let check = || {
         let whole = store::check_large_files(&images, &chosen.manifest.files);
         whole.map_err(|error| Miss::Damaged(error.to_string()))?;
-        check_evidence(&images.join(EVIDENCE))
+        trace::reached("files");
+        let fits = check_evidence(&images.join(EVIDENCE));
+        trace::reached("evidence");
+        fits
     };
     engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
@@ -397,9 +408,12 @@ struct Log {
 }
 
 impl Log {
-    fn of_environment() -> Self {
+    fn of_environment(begun: u64) -> Self {
         let value = std::env::var_os("PYIMG_LOG");
         let is = |word: &str| value.as_deref() == Some(OsStr::new(word));
+        if is("phases") {
+            trace::start(begun);
+        }
         Self { hits: is("hit") || is("debug"), misses: is("miss") || is("debug") }
     }
 
@@ -413,5 +427,6 @@ impl Log {
         if self.misses {
             say(&format!("pyrun: miss: {miss}"));
         }
+        trace::finish(miss.code());
     }
 }
