@@ -118,7 +118,7 @@ PROGRAMS = [
     Program("sphinx", "sphinx==8.*", ["sphinx-build", "-q", "-E", "-d", "doctrees", "-b", "text", "docs", "out"],
             {"docs/conf.py": 'project = "things"\n', "docs/index.rst": TEXT}, makes=("out",)),
     Program("sqlfluff", "sqlfluff==3.*", ["sqlfluff", "lint", "--dialect", "ansi", "query.sql"],
-            {"query.sql": "SELECT a, b FROM things WHERE a = 1\n"}),
+            {"query.sql": "SELECT a, b FROM things WHERE a = 1\n"}, status=1),
     Program("tox", "tox==4.*", ["tox", "list"], {"tox.ini": "[tox]\nenv_list = lint\n[testenv:lint]\ncommands = true\n"}),
     Program("twine", "twine==6.*", ["twine", "--version"]),
     Program("yamllint", "yamllint==1.*", ["yamllint", "hooks.yaml"], {"hooks.yaml": "---\nthings:\n  - one\n  - two\n"}),
