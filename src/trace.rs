@@ -3,8 +3,9 @@
 //! With `PYIMG_LOG=phases`, which may change at any time, `pyrun` prints one line of JSON to
 //! standard error: once the program has started, or before `pyrun` becomes plain Python.
 //! The times are of the monotonic clock, which Python reads as well (`time.monotonic_ns`),
-//! so that what happened before and after can be put beside them. Off, a mark costs one
-//! load of an atomic. A mark is no log: it has a name and a time and no more.
+//! so that what happened before and after can be put beside them; with each goes what its
+//! thread has used of a processor, which says more on a busy machine. Off, a mark costs one
+//! load of an atomic. A mark is no log: it has a name and two times and no more.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -18,14 +19,19 @@ static ON: AtomicBool = AtomicBool::new(false);
 static TRACE: Mutex<Option<Trace>> = Mutex::new(None);
 
 struct Trace {
-    marks: Vec<(&'static str, u64)>,
+    /// Name, monotonic time, processor time of the thread; in nanoseconds.
+    marks: Vec<(&'static str, u64, u64)>,
     /// Standard error, of our own: that of the program is given up before the last mark.
     out: File,
 }
 
 /// Monotonic time in nanoseconds; 0 where there is no such clock.
 pub fn now() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |time| {
         let (seconds, rest) = (time.tv_sec().cast_unsigned(), time.tv_nsec().cast_unsigned());
         seconds * 1_000_000_000 + rest
     })
@@ -37,7 +43,7 @@ pub fn start(begun: u64) {
     else {
         return;
     };
-    *trace = Some(Trace { marks: vec![("begun", begun)], out: out.into() });
+    *trace = Some(Trace { marks: vec![("begun", begun, 0)], out: out.into() });
     ON.store(true, Ordering::Relaxed);
 }
 
@@ -47,13 +53,13 @@ pub fn reached(point: &'static str) {
         && let Ok(mut trace) = TRACE.lock()
         && let Some(trace) = &mut *trace
     {
-        trace.marks.push((point, now()));
+        trace.marks.push((point, now(), read(ClockId::CLOCK_THREAD_CPUTIME_ID)));
     }
 }
 
 /// Prints all marks with how the launch ended: `hit`, or the code of the miss.
 ///
-/// The marks are pairs in an array, since a launch that tries two images reaches some twice.
+/// The marks are arrays in an array, since a launch that tries two images reaches some twice.
 pub fn finish(outcome: &str) {
     reached("end");
     if ON.swap(false, Ordering::Relaxed)

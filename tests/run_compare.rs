@@ -508,7 +508,10 @@ fn the_log_says_which_image_or_why_none() {
         for point in reached.split(' ') {
             assert!(marks.iter().any(|mark| mark[0] == point), "{point} is not in {line}");
         }
-        assert!(marks.iter().all(|mark| mark[1].as_u64() >= marks[0][1].as_u64()), "{line}");
+        assert!(
+            marks.iter().all(|mark| mark[1].as_u64() >= marks[0][1].as_u64() && mark[2].is_u64()),
+            "{line}"
+        );
     }
     // Wherever standard error leads, the program runs.
     for redirection in ["2>/dev/full", "2>&-", "2> >(exit 1)"] {
