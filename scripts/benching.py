@@ -2,6 +2,7 @@
 
 Used by scripts/bench-*, which say what they measure. Whole commands are run, the release build's by default.
 """
+import contextlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +32,7 @@ class Failed(Exception):
 
 def environment(python, store):
     kept = {n: v for n, v in os.environ.items() if n == "PYIMG_CRIU" or not n.startswith(("PYIMG_", "PYTHON"))}
-    return {**kept, "PYIMG_DIR": store, "PYIMG_PYTHON": python}
+    return {**kept, "PYIMG_DIR": store, **({"PYIMG_PYTHON": python} if python else {})}
 
 
 def output_of(argv, env):
@@ -48,10 +50,36 @@ def spread(values):
     return {"median": statistics.median(ordered), "min": ordered[0], "p90": ordered[math.ceil(0.9 * len(ordered)) - 1]}
 
 
-def about(pyimg, python, env):
-    """What the figures depend on."""
-    code = "import platform, numpy, pandas; print(platform.python_version(), numpy.__version__, pandas.__version__)"
-    version, numpy, pandas = output_of([python, "-c", code], env)[0].split()
+def timed(argv, env, out, errors):
+    """One run, from spawn to reaped, in the current directory: wait status, wall ms, CPU ms, minor faults, and when it
+    began and ended in ns of the monotonic clock. Standard output goes to the file `out`, which is emptied, standard
+    error to the end of the file `errors`."""
+    write = os.O_WRONLY | os.O_CREAT
+    files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+             (os.POSIX_SPAWN_OPEN, 1, out, write | os.O_TRUNC, 0o600),
+             (os.POSIX_SPAWN_OPEN, 2, errors, write | os.O_APPEND, 0o600)]
+    ignored_by_python = [signal.SIGPIPE, signal.SIGXFSZ]  # a child would inherit that
+    pid = None
+    signal.alarm(DEADLINE)
+    try:
+        begin = time.monotonic_ns()
+        pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsigdef=ignored_by_python)
+        _, status, usage = os.wait4(pid, 0)
+        end = time.monotonic_ns()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        raise
+    finally:
+        signal.alarm(0)
+    return status, (end - begin) / 1e6, (usage.ru_utime + usage.ru_stime) * 1e3, usage.ru_minflt, begin, end
+
+
+def machine(pyimg, python, env):
+    """What all figures depend on."""
+    version, _ = output_of([python, "-c", "import platform; print(platform.python_version())"], env)
     doctor = subprocess.run([pyimg, "doctor"], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                             universal_newlines=True).stdout
     criu = re.search(r"^\S+ +criu .*version ([\d.]+)", doctor, re.MULTILINE)
@@ -59,7 +87,21 @@ def about(pyimg, python, env):
     return {"kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
             "cores": len(os.sched_getaffinity(0)), "cpu": cpu.group(1) if cpu else "unknown",
             "pyimg": output_of([pyimg, "--version"], env)[0].split()[-1], "criu": criu.group(1) if criu else "unknown",
-            "python": version, "numpy": numpy, "pandas": pandas, "load_before": os.getloadavg()}
+            "python": version.strip(), "load_before": os.getloadavg()}
+
+
+def about(pyimg, python, env):
+    """The same, and the versions of numpy and pandas."""
+    numpy, pandas = output_of([python, "-c", "import numpy, pandas; print(numpy.__version__, pandas.__version__)"],
+                              env)[0].split()
+    return {**machine(pyimg, python, env), "numpy": numpy, "pandas": pandas}
+
+
+def show_machine(m, line):
+    before, after = (" ".join(f"{value:.1f}" for value in m[when]) for when in ("load_before", "load_after"))
+    line(f"{m['kernel']}, {m['cores']} cores ({m['cpu']}), load {before}, at the end {after}")
+    libraries = "".join(f", {name} {m[name]}" for name in ("numpy", "pandas") if name in m)
+    line(f"pyimg {m['pyimg']}, CRIU {m['criu']}, Python {m['python']}{libraries}")
 
 
 def progress(text=""):
@@ -105,8 +147,8 @@ def too_long(_number, _frame):
 
 def main(arguments, bench, show):
     """Runs a benchmark: `arguments()` gives the options, `bench(options, directory)` the data, `show(data, line)`
-    prints it. Returns the exit status: 0 done; 1 a command did not do what it should, or with --check a target was
-    missed; 2 usage or environment."""
+    prints it. Returns the exit status: 0 done; 1 a command did not do what it should, which the data may say by
+    "wrong", or with --check a target was missed; 2 usage or environment."""
     signal.signal(signal.SIGALRM, too_long)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the temporary store is removed
     try:
@@ -128,4 +170,5 @@ def main(arguments, bench, show):
     except KeyboardInterrupt:
         progress()
         return 130
-    return 1 if options.check and not all(each["ok"] for each in data["targets"]) else 0
+    missed = options.check and not all(each["ok"] for each in data["targets"])
+    return 1 if missed or data.get("wrong") else 0

@@ -38,6 +38,7 @@
 //! | [`image`] | CRIU's images as values, and what is done to them; no I/O | nobody |
 //! | [`key`] | interpreter, host, variables, flags, recipe, evidence | nobody |
 //! | [`error`], [`sys`], [`parallel`] | the one error type; the few unsafe system calls; all processors | nobody |
+//! | [`trace`] | when a launch reached what, for a benchmark | nobody |
 //!
 //! `unsafe` is denied everywhere but in `criu/sys`, [`sys`] and `main` of `pyrun`.
 
@@ -55,4 +56,5 @@ pub mod manifest;
 pub mod parallel;
 pub mod store;
 pub mod sys;
+pub mod trace;
 pub mod ui;

@@ -181,6 +181,38 @@ fn a_module_and_a_script_are_imported_but_not_run() {
     }
 }
 
+#[test]
+fn a_console_script_is_built_with_the_interpreter_beside_it() {
+    if !common::criu() {
+        return;
+    }
+    let python = common::a_python();
+    let real = python.path.canonicalize().unwrap();
+    let place = ground().dir("environment");
+    let bin = place.join("bin");
+    let version = format!("python{}.{}", python.version.0, python.version.1);
+    let packages = place.join("lib").join(version).join("site-packages");
+    fs::create_dir_all(&packages).unwrap();
+    fs::create_dir(&bin).unwrap();
+    fs::write(place.join("pyvenv.cfg"), format!("home = {}\n", real.parent().unwrap().display()))
+        .unwrap();
+    std::os::unix::fs::symlink(&real, bin.join("python")).unwrap();
+    fs::write(packages.join("own_tool.py"), "def main():\n    print('it runs')\n").unwrap();
+    let script = bin.join("tool");
+    let text = format!("#!{}\nfrom own_tool import main\nmain()\n", bin.join("python").display());
+    fs::write(&script, text).unwrap();
+
+    // Another Python is on the PATH, and has no such module.
+    let store = ground().no_file("store");
+    let built = run(pyimg(&store).args(["build", "--name", IMAGE, "--script"]).arg(&script));
+    assert!(built.status.success(), "{}", built.stderr_text());
+    let mut pyrun = Command::new(common::binary("pyrun"));
+    ground().clean(&mut pyrun, &store).env("PYIMG_LOG", "debug").arg(&script);
+    let output = run(&mut pyrun);
+    assert_eq!(output.stdout_text(), "it runs\n");
+    assert_eq!(output.stderr_text(), format!("pyrun: hit: {IMAGE}\n"));
+}
+
 fn run_plain_json(lab: &Lab) -> Output {
     let input = ground().no_file("input");
     fs::write(&input, "[1]").unwrap();

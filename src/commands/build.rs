@@ -56,13 +56,14 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         store::check_name(name)?;
     }
     let origin = args.from.as_deref().map(Origin::find).transpose()?;
-    let named = args.python.as_deref().map(|named| interpreter(Some(named))).transpose()?;
+    let named = args.python.as_deref().map(|named| interpreter(Some(named), None)).transpose()?;
     let (flags, executable, recipe) = match &origin {
         Some(origin) => {
             (origin.flags(&args.flags)?, origin.executable(named)?, origin.recipe(recipe))
         }
         None => {
-            let executable = named.map_or_else(|| interpreter(None), Ok)?;
+            // As for a run: a console script's own interpreter is the one that finds its modules.
+            let executable = named.map_or_else(|| interpreter(None, recipe.script()), Ok)?;
             (Flags::for_build(&args.flags)?, executable, recipe)
         }
     };
@@ -243,7 +244,7 @@ fn wait_for_others(
 }
 
 /// The interpreter that was named, or else the one that `pyrun` would find.
-pub(super) fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn interpreter(named: Option<&Path>, script: Option<&Path>) -> Result<PathBuf> {
     let variable = |name: &str| match (name, named) {
         // What is named on the command line is looked up as PYIMG_PYTHON is.
         ("PYIMG_PYTHON", Some(named)) => Some(named.into()),
@@ -254,7 +255,7 @@ pub(super) fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
     let search = Search {
         variable: &variable,
         cwd: &cwd,
-        script: None,
+        script,
         arguments: &[],
         invoked_as: OsStr::new("pyimg"),
         own: None,

@@ -205,7 +205,7 @@ impl Consideration {
         let mut arguments: Vec<OsString> = vec!["build".into()];
         arguments.extend(options.iter().map(OsString::from));
         let executable = Path::new(&self.program.executable);
-        if build::interpreter(None).ok().as_deref() != Some(executable) {
+        if build::interpreter(None, recipe.script()).ok().as_deref() != Some(executable) {
             arguments.extend(["--python".into(), executable.into()]);
         }
         match recipe {

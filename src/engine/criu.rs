@@ -31,6 +31,7 @@ use crate::criu::{self, Criu, Restore, RuntimeDir, Version};
 use crate::image::mapping::{PackFile, name_packs};
 use crate::image::pids::{Job, Renumbering};
 use crate::manifest::Process;
+use crate::trace;
 
 /// How often other pids are tried when one is taken.
 const PID_ATTEMPTS: usize = 8;
@@ -246,6 +247,7 @@ fn restore<E: Send>(
         let fresh = Fresh::new(parked.process)?;
         let view = runtime.scratch()?;
         show_images(parked, &fresh.renumbering, view.path())?;
+        trace::reached("shown");
         let (criu_restores, verdict) = std::thread::scope(|scope| {
             // The check takes long and CRIU takes longer, so they go on side by side; and the
             // request is there when the process wakes.
@@ -268,6 +270,7 @@ fn restore<E: Send>(
                 },
                 &runtime,
             );
+            trace::reached("restored");
             let verdict = verdict.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, NotStarted<E>>((restored, verdict))
         })?;

@@ -1,7 +1,7 @@
 //! What an image is to preload.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Stands in a name for a recipe that imports nothing.
 const BARE: &str = "bare";
@@ -35,6 +35,14 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// The script, if it is one whose imports are preloaded.
+    pub fn script(&self) -> Option<&Path> {
+        match self {
+            Self::Script { script } => Some(script),
+            _ => None,
+        }
+    }
+
     /// The recipe as text: part of an image's key, and shown by `pyimg show`.
     pub fn text(&self) -> String {
         match self {

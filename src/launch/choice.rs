@@ -23,6 +23,7 @@ use crate::key::python_env::PythonEnv;
 use crate::manifest::Manifest;
 use crate::manifest::times::ImportTimes;
 use crate::store::{self, Candidate, CandidateQuery, Image, ImageId, RunStore};
+use crate::trace;
 
 /// What a small image spares besides imports, in nanoseconds: the interpreter's own start,
 /// less what `pyrun` and CRIU take.
@@ -203,10 +204,12 @@ impl Wanted<'_> {
         };
         let candidates =
             store.candidates(&query).map_err(|error| Miss::Store(error.to_string()))?;
+        trace::reached("index");
         if candidates.is_empty() {
             return Err(self.why_no_candidate(store, &host));
         }
         let source = Source::of(self.run, self.cwd, &self.search_path(store, &candidates[0])?)?;
+        trace::reached("source");
         let Some(imported) = imported(self.remembered, &source) else {
             return Err(Miss::Unseen);
         };
@@ -311,6 +314,7 @@ impl Wanted<'_> {
             return Err(miss.clone());
         }
         let manifest = load(store, &image.id)?;
+        trace::reached("manifest");
         let content = &manifest.content;
         if content.python.real != self.interpreter.real {
             return Err(Miss::InterpreterChanged(self.interpreter.invoked.clone()));

@@ -45,6 +45,7 @@ use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
 use crate::store::Tier;
+use crate::trace;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
@@ -58,6 +59,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs `pyrun` with the process's arguments; returns only if nothing could be run.
 pub fn main() -> i32 {
     let start = Start::now();
+    let begun = trace::now();
     let Ok(closed) = caller::fill_standard_descriptors() else { return NOT_EXECUTABLE };
     let caller = Caller::read();
     // Our files count for the caller's limit of file sizes (`RLIMIT_FSIZE`); beyond it a
@@ -81,7 +83,7 @@ pub fn main() -> i32 {
             return i32::from(error.exit_code());
         }
     };
-    let log = Log::of_environment();
+    let log = Log::of_environment(begun);
     let cwd = std::env::current_dir();
     let own = std::env::current_exe().ok().as_deref().and_then(FileId::of);
     let directory = cwd.as_deref().unwrap_or(Path::new("/"));
@@ -100,6 +102,7 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
+    trace::reached("interpreter");
     let mut launch = Launch { line: &line, interpreter, log, start, stale: None };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
@@ -140,6 +143,7 @@ impl Launch<'_> {
         let mut stale = None;
         let tries = ranking.images.iter().map(|image| {
             let chosen = situation.examine(image, &ranking.source)?;
+            trace::reached("chosen");
             let mut request = request(self, &situation, ranking.source.form)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
             request.recording = situation.remembered.recording(&chosen, &ranking.source);
@@ -163,6 +167,7 @@ impl Launch<'_> {
         chosen: &Chosen,
         request: Request,
     ) -> ExitStatus {
+        trace::reached("started");
         let restore = self.start.elapsed();
         self.log.hit(&chosen.name);
         // Whoever reads what the program writes must see the end when it closes its output.
@@ -170,6 +175,7 @@ impl Launch<'_> {
         drop(request);
         situation.store.note_use(&chosen.id);
         situation.remembered.note_hit(&self.start, restore, chosen);
+        trace::finish("hit");
         // A lock is held until here: from now on the image may be removed.
         drop(situation);
         match program.wait() {
@@ -202,6 +208,7 @@ fn find_interpreter(
 
 /// Has an image run the program of the request.
 fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+    trace::reached("request");
     let store = &situation.store;
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
     check_criu(&criu, &chosen.manifest.content)?;
@@ -222,7 +229,9 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
     let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
     let check = || {
         check_files(&images, &chosen.manifest.files)?;
+        trace::reached("files");
         let _ = noted.set(evidence.check()?);
+        trace::reached("evidence");
         Ok(())
     };
     let started = engine::start(&criu, &parked, request, check);
@@ -334,9 +343,12 @@ struct Log {
 }
 
 impl Log {
-    fn of_environment() -> Self {
+    fn of_environment(begun: u64) -> Self {
         let value = std::env::var_os("PYIMG_LOG");
         let is = |word: &str| value.as_deref() == Some(OsStr::new(word));
+        if is("phases") {
+            trace::start(begun);
+        }
         Self { hits: is("hit") || is("debug"), misses: is("miss") || is("debug") }
     }
 
@@ -350,5 +362,6 @@ impl Log {
         if self.misses {
             say(&format!("pyrun: miss: {miss}"));
         }
+        trace::finish(miss.code());
     }
 }

@@ -21,6 +21,7 @@ use crate::key::interpreter::{Interpreter, Origin};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::manifest::{EVIDENCE, Manifest};
 use crate::store::{self, FileInfo, Image, RunStore};
+use crate::trace;
 
 /// A run that an image may serve, and all that decides which.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl<'a> Situation<'a> {
         let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
         let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
         let store = store.ok_or(Miss::NoStore(dir))?;
+        trace::reached("store");
         if let Some(why) = obstacle(caller) {
             return Err(Miss::Unrestorable(why.into()));
         }

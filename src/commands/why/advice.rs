@@ -135,7 +135,7 @@ fn command(
     if let Some(name) = name {
         words.extend([own("--name"), own(name), own("--force")]);
     }
-    if build::interpreter(None).ok().as_deref() != Some(&*interpreter.invoked) {
+    if build::interpreter(None, recipe.script()).ok().as_deref() != Some(&*interpreter.invoked) {
         words.extend([own("--python"), path(&interpreter.invoked)?]);
     }
     let flags = run.flags.canonical();
