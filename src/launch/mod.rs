@@ -5,10 +5,12 @@
 //! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
 //! arguments, in this very process. After the program has started there is no way back.
 
+mod archive;
 pub mod choice;
 pub mod command_line;
 pub mod imports;
 pub mod miss;
+mod rescue;
 pub mod shadow;
 mod source;
 
@@ -95,6 +97,12 @@ pub fn main() -> i32 {
             return NOT_FOUND;
         }
     };
+    rescue::arm(
+        interpreter.invoked.clone(),
+        line.python.clone(),
+        interpreter.environment.clone(),
+        move || drop(crate::sys::set_disposition(libc::SIGXFSZ, was_ignored)),
+    );
     let mut launch = Launch { line: &line, interpreter, log };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
@@ -255,6 +263,7 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
     warm_up(store, chosen, &images)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+    rescue::disarm();
     let check = || {
         let whole = store::check_large_files(&images, &chosen.manifest.files);
         whole.map_err(|error| Miss::Damaged(error.to_string()))?;
