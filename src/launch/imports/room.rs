@@ -7,13 +7,15 @@
 //! well, but takes 0.15 ms to start and much longer on a busy machine.
 
 /// What one opening bracket can take, in bytes; the tests go all the way down.
-const PER_BRACKET: usize = 12 * 1024;
+const PER_BRACKET: usize = 12 * 1024 * UNOPTIMISED;
 /// What any other byte can take.
-const PER_BYTE: usize = 1024;
+const PER_BYTE: usize = 2 * 1024 * UNOPTIMISED;
 /// What is needed anyway.
 const LEAST: usize = 256 * 1024;
 /// The most that is asked for: no program of a person has so many brackets.
-const MOST: usize = 512 << 20;
+const MOST: usize = (1 << 30) * UNOPTIMISED;
+/// How much more it is where the compiler saves no stack.
+const UNOPTIMISED: usize = if cfg!(debug_assertions) { 8 } else { 1 };
 
 /// Calls a function that parses `text`, if the stack for it can be had.
 pub fn with_room_for<T>(text: &[u8], parse: impl FnOnce() -> T) -> Option<T> {
