@@ -55,6 +55,9 @@ _pyimg() {
             pyimg,verify)
                 cmd="pyimg__subcmd__verify"
                 ;;
+            pyimg,why)
+                cmd="pyimg__subcmd__why"
+                ;;
             pyimg__subcmd__help,build)
                 cmd="pyimg__subcmd__help__subcmd__build"
                 ;;
@@ -94,6 +97,9 @@ _pyimg() {
             pyimg__subcmd__help,verify)
                 cmd="pyimg__subcmd__help__subcmd__verify"
                 ;;
+            pyimg__subcmd__help,why)
+                cmd="pyimg__subcmd__help__subcmd__why"
+                ;;
             *)
                 ;;
         esac
@@ -101,7 +107,7 @@ _pyimg() {
 
     case "${cmd}" in
         pyimg)
-            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify dir doctor completions man help"
+            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify why dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,7 +262,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help)
-            opts="build ls show rm pin unpin gc verify dir doctor completions man help"
+            opts="build ls show rm pin unpin gc verify why dir doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,6 +457,20 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__help__subcmd__why)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__ls)
             opts="-q -h --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -561,6 +581,24 @@ _pyimg() {
             ;;
         pyimg__subcmd__verify)
             opts="-q -h --read-data --repair --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__why)
+            opts="-q -h --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -93,6 +93,20 @@ Configuration, in $XDG_CONFIG_HOME/pyimg/config.toml, else ~/.config/pyimg/confi
 These are the defaults. Variables are stronger than the file, options stronger than both;
 PYIMG_CONFIG names another file.";
 
+const WHY_EXAMPLES: &str = "\
+Nothing is run. It shows the interpreter and by what it was found, what the program imports,
+and each image of that interpreter: how long the program's imports take that it holds, how
+much longer it takes to begin from it than in bare Python, and the first thing that does not
+fit. Options of `pyimg` itself come before the arguments, or before `--`.
+
+Examples:
+  pyimg why -m black
+  pyimg why --image data script.py
+  pyimg why --json -c 'import numpy'
+  pyimg why \"$(command -v http)\"
+
+Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.";
+
 const DOCTOR_EXAMPLES: &str = "\
 It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
 and the Pythons of this machine, and changes nothing.
@@ -175,6 +189,8 @@ pub enum Command {
     Gc(Gc),
     /// Check the store, and mend what can be mended
     Verify(Verify),
+    /// Say what `pyrun` would do with a command line, and why
+    Why(Why),
     /// Print the directory of the store, which may be deleted at any time
     Dir(Dir),
     /// Check what building and using images needs, and say what mends it
@@ -346,6 +362,18 @@ pub struct Gc {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `pyimg why`
+#[derive(Debug, Args)]
+#[command(after_help = WHY_EXAMPLES)]
+pub struct Why {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What `pyrun` would be given: its own options, then what `python` takes
+    #[arg(value_name = "PYTHON-ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
 }
 
 /// `pyimg dir`

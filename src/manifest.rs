@@ -3,6 +3,8 @@
 //! Written once, when the image is built, and read at every run; the store keeps
 //! it and does not look into it. `store-layout.md` lists the fields.
 
+pub mod times;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -31,12 +33,25 @@ pub struct Manifest {
     /// some programs would find them: the script's, or the working directory.
     #[serde(default)]
     pub local_modules: BTreeMap<String, PathBuf>,
+    /// Top-level modules that were looked for in vain: where one of them can be found, the
+    /// imports would have gone another way.
+    #[serde(default)]
+    pub absent_modules: Vec<String>,
+    /// What may make a run differ from plain Python.
+    #[serde(default)]
+    pub doubts: Vec<Doubt>,
     /// User and group ids and capabilities of whoever built it, as `/proc/PID/status` has
     /// them: a restored process has these.
     #[serde(default)]
     pub credentials: String,
     /// How long the recipe took, in nanoseconds: what a hit saves.
     pub import_ns: u64,
+    /// How long each top-level module took of that, without the other ones, in nanoseconds.
+    #[serde(default)]
+    pub import_times: BTreeMap<String, u64>,
+    /// The top-level modules that each of them was seen to import.
+    #[serde(default)]
+    pub import_needs: BTreeMap<String, Vec<String>>,
     /// How the memory comes back.
     pub memory: Memory,
 }
@@ -44,6 +59,15 @@ pub struct Manifest {
 /// Name of the image's file with its [`crate::key::evidence::Evidence`], as JSON: most of
 /// what there is to read, and apart, so that a run checks it while CRIU restores.
 pub const EVIDENCE: &str = "evidence.json";
+
+/// Something that a module did while it was imported, and that every run of the image shares.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What it did: `read the time`.
+    pub what: String,
+    /// The module that was being imported.
+    pub module: String,
+}
 
 /// The interpreter of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

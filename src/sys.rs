@@ -480,10 +480,17 @@ pub fn processor_features() -> Vec<u32> {
         // Model and features; ebx holds the number of the core that answers.
         words.extend(leaf(1, 0).into_iter().flat_map(|leaf| [leaf.eax, leaf.ecx, leaf.edx]));
         words.extend(leaf(7, 0).into_iter().flat_map(|leaf| [leaf.ebx, leaf.ecx, leaf.edx]));
-        words.extend(leaf(7, 1).map(|leaf| leaf.eax));
+        words.extend(leaf(7, 1).into_iter().flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.edx]));
+        words.extend(leaf(7, 2).map(|leaf| leaf.edx));
         // Size of the area in which registers are saved.
         words.extend(leaf(0xd, 0).into_iter().flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.edx]));
         words.extend(leaf(0xd, 1).map(|leaf| leaf.eax));
+        // Further features, of which some (`lzcnt`) decide what the C library takes.
+        let extended = 0x8000_0001;
+        if __cpuid(extended - 1).eax >= extended {
+            let leaf = __cpuid(extended);
+            words.extend([leaf.ecx, leaf.edx]);
+        }
         words
     }
 }

@@ -105,6 +105,8 @@ fn record(name: &str, recipe: &str) -> ImageRecord {
         recipe: recipe.into(),
         modules: ["numpy", "pandas", "typing"].map(Into::into).into(),
         import_ns: 412_345_678,
+        import_times: "numpy 100000000 typing\npandas 300000000 numpy\ntyping 12345678\n".into(),
+        criu: "4.1.1".into(),
     }
 }
 
@@ -126,6 +128,8 @@ fn manifest(recipe: &str) -> Manifest {
         local_modules: BTreeMap::new(),
         credentials: pyimg::engine::caller::Caller::read().unwrap().credentials,
         import_ns: 412_345_678,
+        import_times: BTreeMap::new(),
+        import_needs: BTreeMap::new(),
         memory: Memory {
             mapped_pages: 3,
             copied_pages: 1,
@@ -184,6 +188,7 @@ fn help() {
         "unpin",
         "gc",
         "verify",
+        "why",
         "dir",
         "doctor",
         "completions",
@@ -441,6 +446,7 @@ fn man_pages() {
         "pyimg-show.1",
         "pyimg-unpin.1",
         "pyimg-verify.1",
+        "pyimg-why.1",
         "pyimg.1",
         "pyrun.1",
     ];

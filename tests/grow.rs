@@ -191,7 +191,7 @@ fn the_recipe_runs_as_in_a_plain_build() {
         };
         let hash = "import os; os.hash_of_x = hash('x')\n".to_owned();
         let whole = build(&["--name", "whole", &(hash + recipe)]);
-        let grown = build(&["--name", GROWN, "--from", IMAGE, recipe]);
+        let grown = build(&["--name", "telling", "--from", IMAGE, recipe]);
         // But for what names the code itself.
         let normal = |text: String| {
             text.replace("import os; os.hash_of_x = hash(\\'x\\')\\n", "")
@@ -205,9 +205,12 @@ fn the_recipe_runs_as_in_a_plain_build() {
         );
         assert!(grown.stdout.ends_with(b"no newline"), "{}", grown.stdout_text());
         let lines: Vec<String> = grown.stderr_text().lines().map(str::to_owned).collect();
-        assert!(lines[0] == "err" && lines[1].starts_with("built grown: ") && lines.len() == 2);
+        assert!(lines[0] == "err" && lines[1].starts_with("built telling: ") && lines.len() == 2);
 
-        // The program's surroundings are its own again.
+        // The program's surroundings are its own again, unless the recipe has looked at them.
+        let miss = run(lab.pyrun().args(["--image", "telling", "-c", "import csv"]));
+        assert!(miss.stderr_text().starts_with("pyrun: miss: the variable "), "{miss:?}");
+        build(&["--name", GROWN, "--from", IMAGE, "import csv, time, os"]);
         same(
             &lab,
             "import csv, time, os; print(time.tzname, os.environ.get('OWN'), os.getcwd(), os.umask(0))",

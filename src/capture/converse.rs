@@ -1,5 +1,6 @@
 //! Listens to the park library while the interpreter is on its way to the park.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,6 +16,8 @@ use super::Interrupted;
 pub enum Message {
     /// The recipe ran to its end.
     Imported,
+    /// What the recipe has looked at: records of `observe.c`.
+    Journal(Vec<u8>),
     /// What the interpreter knows of itself.
     Report(Box<Report>),
     /// Something that must not be in an image.
@@ -31,7 +34,7 @@ pub struct Report {
     /// Top-level modules that the recipe has loaded.
     pub modules: Vec<String>,
     /// All top-level modules, each with the directory that it came from.
-    pub origins: std::collections::BTreeMap<String, Option<PathBuf>>,
+    pub origins: BTreeMap<String, Option<PathBuf>>,
     /// Files that the modules came from, and those that decided where to look.
     pub files: Vec<PathBuf>,
     /// The directories in which Python looks for `.pth` files when it starts.
@@ -46,6 +49,24 @@ pub struct Report {
     pub sys_path: Vec<PathBuf>,
     /// That entry, absolute.
     pub own_directory: Option<PathBuf>,
+    /// Directories in which modules were looked for, with the last parts of their names.
+    pub looked_for: BTreeMap<PathBuf, Vec<String>>,
+    /// Directories in which distributions were looked for, with their names; none for all.
+    pub distributions: BTreeMap<PathBuf, Vec<Option<String>>>,
+    /// Top-level modules that were looked for in vain.
+    pub absent_modules: Vec<String>,
+    /// Directories that were listed, other than to look for modules.
+    pub listed: Vec<PathBuf>,
+    /// Variables that Python code has read.
+    pub variables: Vec<String>,
+    /// Whether it went through all of them.
+    pub all_variables: bool,
+    /// What may make the image differ from plain Python, and the module that did it.
+    pub doubts: Vec<(String, String)>,
+    /// How long each top-level module took, in nanoseconds.
+    pub import_times: BTreeMap<String, u64>,
+    /// The top-level modules that each of them imports.
+    pub import_needs: BTreeMap<String, Vec<String>>,
 }
 
 /// Waits for the next message, saying now and then that it still does; none when the interpreter has closed its end, as it does
@@ -79,21 +100,25 @@ pub fn next(
         "parked" => Message::Parked,
         "refused" => Message::Refused(rest.to_owned()),
         "failed" => Message::Failed(rest.to_owned()),
-        "report" => Message::Report(Box::new(read_report(descriptors)?)),
+        "journal" => Message::Journal(read_all(descriptors)?),
+        "report" => Message::Report(Box::new(
+            serde_json::from_slice(&read_all(descriptors)?)
+                .map_err(|error| io::Error::other(format!("the park library's report: {error}")))?,
+        )),
         other => return Err(io::Error::other(format!("the park library said {other:?}"))),
     }))
 }
 
-fn read_report(descriptors: Vec<OwnedFd>) -> io::Result<Report> {
+/// All of the file that came with a message.
+fn read_all(descriptors: Vec<OwnedFd>) -> io::Result<Vec<u8>> {
     use std::io::{Read as _, Seek as _};
 
     let Some(descriptor) = descriptors.into_iter().next() else {
-        return Err(io::Error::other("the park library's report has no descriptor"));
+        return Err(io::Error::other("a file of the park library's has no descriptor"));
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut file = File::from(descriptor);
     file.rewind()?;
-    file.read_to_string(&mut text)?;
-    serde_json::from_str(&text)
-        .map_err(|error| io::Error::other(format!("the park library's report: {error}")))
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Dumped, Interrupted, check_interrupt, refused};
 use crate::error::{Error, Result};
 use crate::image::checks;
 use crate::image::dump::Dump;
 use crate::image::file::Malformed;
-use crate::image::hazards::{WIPE_ON_FORK, status};
+use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
-use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
+use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread, times};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
 
 /// Images that CRIU writes and a restore does not need.
@@ -77,6 +75,7 @@ impl Dumped {
             Some(inherited) => inherited.unmap(&mut dump)?,
             None => Vec::new(),
         };
+        self.refuse_drawn_secrets()?;
         let evidence = self.evidence(&dump, &identity)?;
         let known = inherited.and_then(|parent| parent.manifest.memory.zeroing_allocator.clone());
 
@@ -114,15 +113,20 @@ impl Dumped {
             python: identity.python,
             criu: identity.criu,
             process,
-            modules: self.report.origins,
-            search_path: self.report.sys_path,
+            modules: self.report.origins.clone(),
+            search_path: self.report.sys_path.clone(),
+            absent_modules: self.absent_modules(),
+            doubts: self.doubts(),
+            import_times: self.import_times(),
+            import_needs: self.import_needs(),
             import_ns: self.report.import_ns
                 + inherited.map_or(0, |parent| parent.manifest.import_ns),
             memory: summary.into(),
         };
         let record = ImageRecord {
-            modules: self.report.modules,
+            modules: self.report.modules.clone(),
             import_ns: manifest.import_ns,
+            import_times: times::to_text(&manifest.import_times, &manifest.import_needs),
             ..identity.record
         };
         let image = sealed.commit(record, &manifest, replaced)?;
@@ -146,53 +150,6 @@ impl Dumped {
         }
         Ok(Dump::read(files)?)
     }
-
-    /// The modules that came from the directory of the recipe itself, this one's and, of a
-    /// grown image, those before.
-    fn local_modules(&self) -> BTreeMap<String, PathBuf> {
-        let report = &self.report;
-        let own = report.own_directory.as_ref().filter(|own| !report.sys_path.contains(own));
-        let new =
-            report.origins.iter().filter(|(_, origin)| own.is_some() && origin.as_ref() == own);
-        let new = new.filter_map(|(name, origin)| Some((name.clone(), origin.clone()?)));
-        let mut all: BTreeMap<_, _> = new.collect();
-        let before = self.inherited.iter().flat_map(|parent| &parent.manifest.local_modules);
-        all.extend(before.map(|(name, origin)| (name.clone(), origin.clone())));
-        all
-    }
-
-    /// Everything that the imports depended on: what the interpreter named, every file
-    /// that is mapped, and what the image depended on that it was grown from.
-    fn evidence(&self, dump: &Dump, identity: &Identity) -> Result<Evidence> {
-        let mapped = dump
-            .memory()
-            .vmas
-            .iter()
-            .filter(|vma| vma.status() & status::FILE_PRIVATE != 0)
-            .filter_map(|vma| dump.regular_file(vma.shmid()))
-            .map(|file| PathBuf::from(file.name()))
-            .filter(|path| self.library.as_ref() != Some(path));
-        let files = self.report.files.iter().cloned();
-        let files = files.chain(mapped).chain(identity.interpreter_files.iter().cloned());
-        let files: Vec<PathBuf> = files.collect();
-        // What is recorded is the state of now, and imports may have seen another. Compiled
-        // files are made by importing, and go with their source.
-        let compiled = |path: &Path| path.extension().is_some_and(|ending| ending == "pyc");
-        if let Some(changed) =
-            files.iter().find(|path| !compiled(path) && changed_since(path, self.started))
-        {
-            let path = changed.display();
-            return Err(Error::failed(format!(
-                "{path} has changed while the image was being built"
-            ))
-            .hint("build it again"));
-        }
-        let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
-        known
-            .unwrap_or_default()
-            .and(files, self.report.site_directories.iter().cloned())
-            .map_err(|error| Error::failed("cannot examine the modules' files").because(error))
-    }
 }
 
 fn process(dump: &Dump, socket: u32) -> Process {
@@ -205,15 +162,6 @@ fn process(dump: &Dump, socket: u32) -> Process {
         })
         .collect();
     Process { threads, socket }
-}
-
-/// Whether a file has been written, or put in its place, after a moment.
-fn changed_since(path: &Path, moment: SystemTime) -> bool {
-    path.metadata().is_ok_and(|found| {
-        let changed = UNIX_EPOCH
-            + Duration::new(found.ctime().max(0).cast_unsigned(), found.ctime_nsec() as u32);
-        changed > moment
-    })
 }
 
 /// A part of a mapped file; shorter where the file ends.

@@ -10,7 +10,9 @@
 //! file, no half image.
 
 mod converse;
+mod depend;
 mod ingest;
+mod journal;
 mod parent;
 mod refuse;
 mod spawn;
@@ -28,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::key::flags::Flags;
 use crate::key::recipe::Recipe;
 use converse::{Message, Report};
+use journal::Journal;
 use spawn::{Interpreter, Spawn};
 
 pub use ingest::{Identity, Stored};
@@ -107,6 +110,8 @@ pub struct Dumped {
     started: SystemTime,
     /// What the interpreter said of itself.
     report: Report,
+    /// What the recipe looked at.
+    journal: Journal,
     /// Inode of the socket on which it is parked.
     socket_inode: u32,
     /// First addresses of the regions that fork wipes.
@@ -168,7 +173,7 @@ pub fn dump(
     };
     phase(Phase::Importing);
     let still_waiting = || phase(Phase::Importing);
-    let report = park(&mut interpreter, parent.as_ref(), interrupted, &still_waiting)?;
+    let (report, journal) = park(&mut interpreter, parent.as_ref(), interrupted, &still_waiting)?;
 
     let found = refuse::obstacles(interpreter.pid(), interpreter.socket_inode)
         .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
@@ -192,6 +197,7 @@ pub fn dump(
         directory,
         started,
         report,
+        journal,
         socket_inode: interpreter.socket_inode,
         wiped_on_fork,
         library: interpreter.library().map(Path::to_owned),
@@ -212,8 +218,8 @@ fn park(
     parent: Option<&Parent>,
     interrupted: &Interrupted,
     still_waiting: &dyn Fn(),
-) -> Result<Report, Failure> {
-    let mut report = None;
+) -> Result<(Report, Journal), Failure> {
+    let (mut report, mut journal) = (None, None);
     loop {
         let message =
             converse::next(&interpreter.socket, interrupted, still_waiting).map_err(|error| {
@@ -223,6 +229,7 @@ fn park(
             })?;
         match message {
             Some(Message::Imported) => {}
+            Some(Message::Journal(bytes)) => journal = Journal::parse(&bytes),
             Some(Message::Report(said)) => report = Some(*said),
             Some(Message::Refused(why)) => return Err(unfit(&why).into()),
             Some(Message::Failed(what)) => {
@@ -239,7 +246,8 @@ fn park(
             }
         }
     }
-    report.ok_or_else(|| Error::failed("the park library parked without a report").into())
+    let complete = report.zip(journal);
+    complete.ok_or_else(|| Error::failed("the park library parked without a report").into())
 }
 
 /// # Errors

@@ -98,6 +98,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
+    let record = with_key(ImageRecord { criu: version.to_string(), ..record }, &recipe);
     if let Some(origin) = &origin {
         origin.check(&python_env, &host, &record)?;
     }
@@ -242,7 +243,7 @@ fn wait_for_others(
 }
 
 /// The interpreter that was named, or else the one that `pyrun` would find.
-fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn interpreter(named: Option<&Path>) -> Result<PathBuf> {
     let variable = |name: &str| match (name, named) {
         // What is named on the command line is looked up as PYIMG_PYTHON is.
         ("PYIMG_PYTHON", Some(named)) => Some(named.into()),
@@ -276,7 +277,7 @@ fn own_files(python: &Inspected) -> Vec<PathBuf> {
     std::iter::once(&python.real).chain(&python.libraries).cloned().collect()
 }
 
-/// All that the index says of the image, but for what only the build can tell.
+/// What the index says of the image, but for the key, CRIU, and what only the build can tell.
 fn record(
     store: &Store,
     recipe: &Recipe,
@@ -293,7 +294,7 @@ fn record(
         })
     };
     let interpreter = interpreter_hash(store, &own_files(python))?;
-    let mut record = ImageRecord {
+    Ok(ImageRecord {
         key: ImageKey::new([0; 32]),
         name: String::new(),
         python: python.version.to_string(),
@@ -308,13 +309,17 @@ fn record(
         recipe: recipe.text(),
         modules: Vec::new(),
         import_ns: 0,
-    };
-    record.key = key(&record, recipe);
-    Ok(record)
+        import_times: String::new(),
+        criu: String::new(),
+    })
 }
 
-/// The key: whatever makes two images the same, each part with its length before it.
-fn key(record: &ImageRecord, recipe: &Recipe) -> ImageKey {
+/// The record with its key: whatever makes two images the same, each part with its length
+/// before it.
+///
+/// CRIU is among that: once there is a new one, an image is built anew when it is asked for.
+/// Runs are content with an older CRIU's image; see `launch::situation`.
+fn with_key(mut record: ImageRecord, recipe: &Recipe) -> ImageRecord {
     let mut hasher = blake3::Hasher::new();
     for part in [
         record.interpreter.hex().as_str(),
@@ -323,6 +328,7 @@ fn key(record: &ImageRecord, recipe: &Recipe) -> ImageKey {
         &record.kernel,
         &record.glibc,
         &record.cpu,
+        &record.criu,
         &record.flags,
         &record.python_env,
         &recipe.identity(),
@@ -330,7 +336,8 @@ fn key(record: &ImageRecord, recipe: &Recipe) -> ImageKey {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.finalize().into()
+    record.key = hasher.finalize().into();
+    record
 }
 
 /// The hash of the interpreter's files. That of each file is remembered as long as the

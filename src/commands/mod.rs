@@ -17,6 +17,7 @@ mod rm;
 mod show;
 mod verify;
 mod view;
+mod why;
 
 pub use view::ImageView;
 
@@ -45,6 +46,7 @@ pub fn run(command: &Command, printer: &Printer) -> Result<()> {
         Command::Pin(args) => pin::run(args, true, printer),
         Command::Unpin(args) => pin::run(args, false, printer),
         Command::Gc(args) => gc::run(args, printer),
+        Command::Why(args) => why::run(args, printer),
         Command::Dir(args) => dir::run(args, printer),
         Command::Doctor(args) => doctor::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::key;
 use crate::key::host::Host;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest};
+use crate::manifest::{Doubt, EVIDENCE, Manifest};
 use crate::store::{self, Image, ImageRecord, PAGE, Tier};
 use crate::ui::tables::facts;
 use crate::ui::{Printer, human};
@@ -55,6 +55,8 @@ struct Details {
     threads: usize,
     /// What it depended on.
     evidence: Evidence,
+    /// What its modules did while they were imported that every run shares.
+    doubts: Vec<Doubt>,
     /// The files that hold its memory, shared with other images.
     packs: Vec<Pack>,
 }
@@ -75,7 +77,15 @@ struct Memory {
 struct Evidence {
     /// How many files it depends on.
     files: usize,
-    /// The first file that is not as it was, and what is different; null if none.
+    /// How many directories are looked through if they change.
+    directories: usize,
+    /// The environment variables that were read.
+    variables: Vec<String>,
+    /// Whether all of them were gone through.
+    all_variables: bool,
+    /// The working directory, if it was asked for, or null.
+    working_directory: Option<String>,
+    /// What is not as it was on disk, the first of it; null if all is.
     changed: Option<String>,
 }
 
@@ -105,6 +115,10 @@ pub(super) fn run(args: &cli::Show, printer: &Printer) -> Result<()> {
     let directory = directory.display().to_string();
     let evidence = Evidence {
         files: evidence.len(),
+        directories: evidence.listings(),
+        variables: evidence.variables(),
+        all_variables: evidence.needs_all_variables(),
+        working_directory: evidence.working_directory().map(|path| path.display().to_string()),
         changed: evidence.first_change().map(|change| change.to_string()),
     };
     let details = Details::new(&image, &manifest, evidence, directory);
@@ -144,6 +158,7 @@ impl Details {
             },
             threads: manifest.process.threads.len(),
             evidence,
+            doubts: manifest.doubts.clone(),
             packs: stored
                 .packs
                 .iter()
@@ -160,7 +175,19 @@ fn text(image: &Image, details: &Details) -> String {
     if details.real_executable != view.executable {
         interpreter += &format!("\n{}", details.real_executable);
     }
-    let files = human::count(evidence.files as u64, "file");
+    let mut depends = human::count(evidence.files as u64, "file");
+    let directories = if evidence.directories == 1 { "directory" } else { "directories" };
+    depends += &format!(", {} {directories}", evidence.directories);
+    if evidence.all_variables {
+        depends += "\nall environment variables";
+    } else if !evidence.variables.is_empty() {
+        depends += &format!("\n{}", wrap(&evidence.variables));
+    }
+    if let Some(directory) = &evidence.working_directory {
+        depends += &format!("\nthe working directory {directory}");
+    }
+    let doubts: Vec<String> =
+        details.doubts.iter().map(|doubt| format!("{} {}", doubt.module, doubt.what)).collect();
     let used = image.last_used_ns.map_or_else(
         || "never".into(),
         |ns| format!("{}, {} in all", moment(ns), human::count(image.hits, "time")),
@@ -183,7 +210,8 @@ fn text(image: &Image, details: &Details) -> String {
         ("environment", none_if_empty(&details.python_env)),
         ("import time", human::duration(Duration::from_nanos(view.import_ns))),
         ("modules", wrap(&view.modules)),
-        ("depends on", files),
+        ("depends on", depends),
+        ("doubts", none_if_empty(&doubts.join("\n"))),
         (
             "size",
             format!(

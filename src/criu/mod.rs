@@ -18,6 +18,7 @@ pub mod sys;
 
 use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,6 +34,8 @@ use crate::sys::Variable;
 
 /// Name of CRIU's log in the work directory.
 const LOG: &str = "criu.log";
+/// Name of the file in the runtime directory that holds the version of a binary.
+const VERSION: &str = "version";
 /// What `criu check` is asked to do.
 const CHECK: &str = "work on this machine";
 /// A dump of a few hundred megabytes takes well under a second.
@@ -63,6 +66,17 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)?;
         if self.sublevel > 0 { write!(f, ".{}", self.sublevel) } else { Ok(()) }
+    }
+}
+
+impl std::str::FromStr for Version {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut numbers = text.trim().splitn(3, '.').map(str::parse);
+        let mut next = || numbers.next().unwrap_or(Ok(0));
+        Ok(Self { major: next()?, minor: next()?, sublevel: next()? })
     }
 }
 
@@ -114,10 +128,37 @@ impl Criu {
     /// # Errors
     /// When it cannot be started or does not answer.
     pub fn version(&self) -> Result<Version, Error> {
+        self.version_within(QUESTION_DEADLINE)
+    }
+
+    fn version_within(&self, deadline: Duration) -> Result<Version, Error> {
         let mut options = self.options()?;
-        let answer = self.ask(&mut options, Request::Version, QUESTION_DEADLINE, None)?;
+        let answer = self.ask(&mut options, Request::Version, deadline, None)?;
         let number = answer.unsigned_abs();
         Ok(Version { major: number / 10_000, minor: number / 100 % 100, sublevel: number % 100 })
+    }
+
+    /// Its version, which is asked for once and then remembered until the machine or the
+    /// binary is another.
+    ///
+    /// # Errors
+    /// As [`Self::version`].
+    pub fn known_version(&self, runtime: &RuntimeDir) -> Result<Version, Error> {
+        let directory = runtime.of_binary(&self.binary)?;
+        let known = std::fs::read_to_string(directory.join(VERSION));
+        if let Some(version) = known.ok().and_then(|text| text.parse().ok()) {
+            return Ok(version);
+        }
+        // This is for runs, which are not to wait.
+        let version = self.version_within(RESTORE_DEADLINE)?;
+        // Half of a number would be another version. If it cannot be put there, it is asked
+        // for again.
+        if let Ok(mut file) = tempfile::NamedTempFile::new_in(&directory)
+            && write!(file, "{version}").is_ok()
+        {
+            let _ = file.persist(directory.join(VERSION));
+        }
+        Ok(version)
     }
 
     /// Whether it works on the running kernel, with the privilege that we have.

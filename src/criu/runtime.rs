@@ -92,7 +92,9 @@ impl RuntimeDir {
         let file = fs::metadata(binary)?;
         // In a namespace CRIU finds other things possible.
         let place = if super::namespace::is_inside() { "-ns" } else { "" };
-        let name = format!("criu-{}-{}-{}{place}", file.ino(), file.size(), file.mtime());
+        let changed = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+        let changed = format!("{}.{:09}-{}.{:09}", changed.0, changed.1, changed.2, changed.3);
+        let name = format!("criu-{}-{}-{changed}{place}", file.ino(), file.size());
         Ok(private(&self.path.join(name))?)
     }
 }

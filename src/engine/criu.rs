@@ -27,7 +27,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::request::{Request, Waking};
-use crate::criu::{self, Criu, Restore, RuntimeDir};
+use crate::criu::{self, Criu, Restore, RuntimeDir, Version};
 use crate::image::mapping::{PackFile, name_packs};
 use crate::image::pids::{Job, Renumbering};
 use crate::manifest::Process;
@@ -123,6 +123,22 @@ pub fn start<E: Send>(
         reap_all();
         surroundings.put_back();
     })
+}
+
+/// The version of CRIU; it is asked for, which takes starting it, as it is started to
+/// restore: what the caller has set is no obstacle, and no child is left.
+///
+/// # Errors
+/// When it does not answer.
+pub fn version(criu: &Criu) -> Result<Version, criu::Error> {
+    let runtime = RuntimeDir::open()?;
+    let surroundings = Surroundings::prepare()?;
+    let version = criu.known_version(&runtime);
+    if version.is_err() {
+        reap_all();
+    }
+    surroundings.put_back();
+    version
 }
 
 /// A restored process that has taken its request.

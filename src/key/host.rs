@@ -4,6 +4,10 @@
 //! kernel's vdso, functions that the C library and numpy picked for the processor, the
 //! size of the area in which registers are saved. On another machine, with a home
 //! directory shared between several say, it is not used.
+//!
+//! Tests can have another machine: in a debug build `PYIMG_TEST_HOST` names a part of it
+//! (`kernel`, `libc`, `processor`) that is then not what it was. In a release build there is
+//! nothing of that.
 
 use std::fmt;
 
@@ -14,7 +18,9 @@ use crate::sys;
 pub struct Host {
     /// Release and version: `6.1.0-18-amd64 #1 SMP … x86_64`.
     pub kernel: String,
-    /// Version of the C library: `glibc 2.36`.
+    /// Version of the C library: `glibc 2.36`. Empty if this program is linked statically:
+    /// then it has a C library of its own, whatever the machine has. Runs can do without, as
+    /// the file of the image's C library is evidence.
     pub libc: String,
     /// The processor's features, as numbers that only serve to be compared.
     pub processor: String,
@@ -30,17 +36,36 @@ impl Host {
             // Cannot happen; if it did, no two such answers may pass for the same kernel.
             Err(_) => format!("unknown to process {}", std::process::id()),
         };
-        let libc = format!("glibc {}", sys::glibc_version());
+        let libc = match cfg!(target_feature = "crt-static") {
+            true => String::new(),
+            false => format!("glibc {}", sys::glibc_version()),
+        };
         let processor: Vec<_> =
             sys::processor_features().iter().map(|word| format!("{word:x}")).collect();
-        Self { kernel, libc, processor: processor.join("-") }
+        Self { kernel, libc, processor: processor.join("-") }.overridden()
+    }
+
+    #[cfg(debug_assertions)]
+    fn overridden(mut self) -> Self {
+        match std::env::var("PYIMG_TEST_HOST").as_deref() {
+            Ok("kernel") => self.kernel.push_str(" another"),
+            Ok("libc") => self.libc.push_str(" another"),
+            Ok("processor") => self.processor.push_str("-0"),
+            _ => {}
+        }
+        self
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn overridden(self) -> Self {
+        self
     }
 
     /// What the two do not have in common, for a person.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
         if self.kernel != other.kernel {
             Some("kernel")
-        } else if self.libc != other.libc {
+        } else if self.libc != other.libc && ![&self.libc, &other.libc].contains(&&String::new()) {
             Some("C library")
         } else if self.processor != other.processor {
             Some("processor")
@@ -94,5 +119,6 @@ mod tests {
         assert_eq!(other(|host| host.kernel.push('x')), Some("kernel"));
         assert_eq!(other(|host| host.libc.push('x')), Some("C library"));
         assert_eq!(other(|host| host.processor.push('x')), Some("processor"));
+        assert_eq!(other(|host| host.libc.clear()), None, "it is not known");
     }
 }

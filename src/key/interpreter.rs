@@ -92,6 +92,8 @@ pub enum Origin {
     Path,
     /// Through a version manager's shim.
     Shim,
+    /// It is the one of the image that was asked for.
+    Image,
 }
 
 impl fmt::Display for Origin {
@@ -102,6 +104,7 @@ impl fmt::Display for Origin {
             Self::Script => "of the script's own environment",
             Self::Path => "on PATH",
             Self::Shim => "through pyenv's shim on PATH",
+            Self::Image => "of the image that is named",
         })
     }
 }

@@ -8,22 +8,26 @@
 mod archive;
 pub mod choice;
 pub mod command_line;
+pub mod explain;
 pub mod imports;
 pub mod miss;
 mod rescue;
 pub mod shadow;
+mod situation;
 mod source;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use choice::{Chosen, Wanted};
-use command_line::{CommandLine, Engine, Program, Run};
+use choice::Chosen;
+use command_line::{CommandLine, Program, Run};
 use miss::Miss;
+use situation::{Situation, check_criu, check_files, first_usable};
 use source::Form;
 
 use crate::criu::Criu;
@@ -33,12 +37,10 @@ use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, Running};
 use crate::image::mapping::PackFile;
-use crate::key::evidence::Evidence;
-use crate::key::interpreter::{Found, GUARD, Interpreter, Origin, Search};
-use crate::key::python_env::{PythonEnv, with_changes};
+use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
+use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
-use crate::manifest::{EVIDENCE, Manifest};
-use crate::store::{self, Image, RunStore, Tier};
+use crate::store::{RunStore, Tier};
 
 /// Exit status when there is no interpreter at all, as a shell has it.
 const NOT_FOUND: i32 = 127;
@@ -76,15 +78,9 @@ pub fn main() -> i32 {
     };
     let log = Log::of_environment();
     let cwd = std::env::current_dir();
-    let search = Search {
-        variable: &|name| std::env::var_os(name),
-        cwd: cwd.as_deref().unwrap_or(Path::new("/")),
-        script: line.run.as_ref().ok().and_then(Run::script),
-        arguments: &line.python,
-        invoked_as: &invoked_as,
-        own: std::env::current_exe().ok().as_deref().and_then(FileId::of),
-    };
-    let interpreter = match search.find() {
+    let own = std::env::current_exe().ok().as_deref().and_then(FileId::of);
+    let directory = cwd.as_deref().unwrap_or(Path::new("/"));
+    let interpreter = match find_interpreter(&line, directory, &invoked_as, own) {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
             log.miss(&Miss::Interpreter { path: exec.clone(), why });
@@ -128,69 +124,17 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// Runs the program from an image and says how it ended.
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
-        let run = self.line.run.as_ref().map_err(Clone::clone)?;
-        let options = self.line.options.clone().or_environment(|name| std::env::var_os(name))?;
-        if options.engine == Some(Engine::Off) {
-            return Err(Miss::EngineOff);
-        }
-        let environment = with_changes(std::env::vars_os(), &self.interpreter.environment);
-        let python_env =
-            PythonEnv::read(environment.iter().map(|(name, value)| (name, value)), &run.flags)
-                .map_err(Miss::Environment)?;
-        let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
-        let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
-        let store = store.ok_or(Miss::NoStore(dir))?;
-        if let Some(why) = obstacle(caller) {
-            return Err(Miss::Unrestorable(why.into()));
-        }
-        let python_path = python_path(run, cwd, &environment);
-        let named = match &options.image {
-            Some(name) => Some(self.named_image(&store, name)?),
-            None => None,
-        };
-        let mut passed_over = Vec::new();
-        let mut first_miss = None;
-        loop {
-            let wanted = self.wanted(run, &python_env, &python_path, cwd);
-            let chosen = match &named {
-                Some(image) => wanted.take(&store, image)?,
-                None => wanted.choose(&store, &passed_over).map_err(|miss| {
-                    // What is wrong with the best image says more than that there is no other.
-                    first_miss.take().unwrap_or(miss)
-                })?,
-            };
-            suits(&chosen.manifest.content, caller)?;
-            let request = request(self, run, chosen.source.form, &environment, caller, cwd)
+        let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
+        let ranking = situation.rank()?;
+        let tries = ranking.images.iter().map(|image| {
+            let chosen = situation.examine(image, &ranking.source)?;
+            let request = request(self, &situation, ranking.source.form)
                 .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            match start(&store, &chosen, &request) {
-                Ok(program) => return Ok(self.follow(program, store, &chosen, request)),
-                Err(miss @ Miss::ModuleChanged(_)) if named.is_none() => {
-                    passed_over.push(chosen.id);
-                    first_miss = first_miss.or(Some(miss));
-                }
-                Err(miss) => return Err(miss),
-            }
-        }
-    }
-
-    /// The image that the user named. Whoever names an image means its interpreter, also
-    /// if the image cannot be used.
-    fn named_image(&mut self, store: &RunStore, name: &OsStr) -> Result<Image, Miss> {
-        let image = name.to_str().map(|name| store.by_name(name)).transpose();
-        let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
-        let image = image.ok_or_else(|| Miss::ImageNotFound(name.to_owned()))?;
-        self.interpreter = interpreter_of(&image.record.executable)?;
-        Ok(image)
-    }
-
-    fn wanted<'a>(
-        &'a self,
-        run: &'a Run,
-        python_env: &'a PythonEnv,
-        python_path: &'a [PathBuf],
-        cwd: &'a Path,
-    ) -> Wanted<'a> {
-        Wanted { run, interpreter: &self.interpreter, python_env, python_path, cwd }
+            let program = start(&situation, &chosen, &request)?;
+            Ok((program, chosen, request))
+        });
+        let (program, chosen, request) = first_usable(tries)?;
+        Ok(self.follow(program, situation.store, &chosen, request))
     }
 
     /// Stands by a program that has started. Nothing is a miss any more.
@@ -218,37 +162,29 @@ impl Launch<'_> {
     }
 }
 
-/// What this process has that no restored one would, being another process.
-fn obstacle(caller: &Caller) -> Option<&'static str> {
-    let own_pid = std::process::id().to_string();
-    let is_own_pid = |value: OsString| value == *own_pid;
-    [
-        (!caller.is_scheduled_ordinarily, "the scheduling policy is not the ordinary one"),
-        (caller.has_children, "there are children from before"),
-        (caller.has_timer, "a timer is running"),
-        (std::env::var_os("LISTEN_PID").is_some_and(is_own_pid), "LISTEN_PID names this process"),
-    ]
-    .into_iter()
-    .find_map(|(is_so, why)| is_so.then_some(why))
-}
-
-/// Whether a process of this image can be what the caller would be.
-fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
-    if image.credentials != caller.credentials {
-        let why = "the image was built with other user or group ids or capabilities";
-        return Err(Miss::Unrestorable(why.into()));
-    }
-    // The main thread gets the caller's mask; the others have been there before.
-    if caller.blocked_signals != 0 && image.process.threads.len() > 1 {
-        let why = "signals are blocked, which they are not in the threads of the image";
-        return Err(Miss::Unrestorable(why.into()));
-    }
-    Ok(())
+/// Finds the interpreter of a run.
+fn find_interpreter(
+    line: &CommandLine,
+    cwd: &Path,
+    invoked_as: &OsStr,
+    own: Option<FileId>,
+) -> Found {
+    let search = Search {
+        variable: &|name| std::env::var_os(name),
+        cwd,
+        script: line.run.as_ref().ok().and_then(Run::script),
+        arguments: &line.python,
+        invoked_as,
+        own,
+    };
+    search.find()
 }
 
 /// Has an image run the program of the request.
-fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+    let store = &situation.store;
     let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
+    check_criu(&criu, &chosen.manifest.content)?;
     let packs = chosen
         .manifest
         .packs
@@ -260,16 +196,21 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
         .collect::<Result<Vec<_>, _>>()
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
     let images = store.image_dir(&chosen.id);
-    warm_up(store, chosen, &images)?;
+    warm_up(situation, chosen)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
     rescue::disarm();
+    let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
     let check = || {
-        let whole = store::check_large_files(&images, &chosen.manifest.files);
-        whole.map_err(|error| Miss::Damaged(error.to_string()))?;
-        check_evidence(&images.join(EVIDENCE))
+        check_files(&images, &chosen.manifest.files)?;
+        let _ = noted.set(evidence.check()?);
+        Ok(())
     };
-    engine::start(&criu, &parked, request, check).map_err(|not_started| match not_started {
+    let started = engine::start(&criu, &parked, request, check);
+    if let (Ok(_), Some(Some(news))) = (&started, noted.get()) {
+        store.note_looked_through(&chosen.id, news);
+    }
+    started.map_err(|not_started| match not_started {
         NotStarted::Unwanted(miss) => miss,
         NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
         NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
@@ -284,53 +225,20 @@ fn start(store: &RunStore, chosen: &Chosen, request: &Request) -> Result<Running
 ///
 /// Others who are at it already are waited for as long as the imports would take. Who
 /// comes first pays once for all runs to come, however long that takes.
-fn warm_up(store: &RunStore, chosen: &Chosen, images: &Path) -> Result<(), Miss> {
+fn warm_up(situation: &Situation<'_>, chosen: &Chosen) -> Result<(), Miss> {
+    let store = &situation.store;
     let packs = &chosen.manifest.packs;
     if store.tier(packs) == Tier::Raw {
         return Ok(());
     }
-    check_evidence(&images.join(EVIDENCE))?;
+    situation.evidence(chosen).check()?;
     let imports = Duration::from_nanos(chosen.manifest.content.import_ns);
     let patience = imports.clamp(LEAST_PATIENCE, MOST_PATIENCE);
     store.thaw(packs, patience).map_err(|error| Miss::Cold(error.to_string()))
 }
 
-/// Whether everything that the image's imports depended on is as it was.
-fn check_evidence(path: &Path) -> Result<(), Miss> {
-    let evidence = Evidence::read(path)
-        .map_err(|error| Miss::Damaged(format!("cannot read {}: {error}", path.display())))?;
-    match evidence.first_change() {
-        Some(changed) => Err(Miss::ModuleChanged(changed.path)),
-        None => Ok(()),
-    }
-}
-
-/// The interpreter of an image that was named.
-fn interpreter_of(executable: &str) -> Result<Interpreter, Miss> {
-    let invoked = PathBuf::from(executable);
-    let real = invoked.canonicalize().map_err(|_| Miss::InterpreterChanged(invoked.clone()))?;
-    Ok(Interpreter { invoked, real, origin: Origin::Named, environment: Vec::new() })
-}
-
-/// The directories of `PYTHONPATH`, where it counts.
-fn python_path(run: &Run, cwd: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
-    let list = environment.iter().find(|(name, _)| name == "PYTHONPATH");
-    match list {
-        Some((_, list)) if !run.flags.ignores_environment() => {
-            std::env::split_paths(list).map(|path| cwd.join(path)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn request(
-    launch: &Launch<'_>,
-    run: &Run,
-    form: Form,
-    environment: &[(OsString, OsString)],
-    caller: &Caller,
-    cwd: &Path,
-) -> std::io::Result<Request> {
+fn request(launch: &Launch<'_>, situation: &Situation<'_>, form: Form) -> std::io::Result<Request> {
+    let Situation { run, caller, cwd, environment, .. } = situation;
     let kind = match form {
         Form::Command => Kind::Command,
         Form::Module => Kind::Module,
@@ -349,8 +257,8 @@ fn request(
         text,
         argv: run.argv(),
         orig_argv: std::iter::once(invoked).chain(launch.line.python.iter().cloned()).collect(),
-        environment: environment.to_vec(),
-        cwd: cwd.to_owned(),
+        environment: environment.clone(),
+        cwd: cwd.to_path_buf(),
         umask: caller.umask,
         ignored_signals: caller.ignored_signals,
         blocked_signals: caller.blocked_signals,

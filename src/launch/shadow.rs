@@ -35,7 +35,8 @@ pub struct Shadow {
 /// Of each top-level module it is known which directory it came from: one that came from
 /// this very directory is itself what Python would find, and one that is built in comes
 /// before all directories. `suffixes` are the endings of extension modules of the
-/// interpreter. One reading of the directory, or of the archive in its place; a directory
+/// interpreter. Anything of the name is found in place of those in `absent`, which were looked
+/// for in vain. One reading of the directory, or of the archive in its place; a directory
 /// that cannot be read has nothing to import either.
 ///
 /// # Errors
@@ -43,13 +44,14 @@ pub struct Shadow {
 pub fn find(
     directory: &Path,
     modules: &BTreeMap<String, Option<PathBuf>>,
+    absent: &[String],
     suffixes: &[String],
 ) -> Result<Option<Shadow>, String> {
     let mut found: Option<Shadow> = None;
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return find_in_archive(directory, modules, suffixes);
+            return find_in_archive(directory, modules, absent, suffixes);
         }
         Err(_) => return Ok(None),
     };
@@ -58,24 +60,26 @@ pub fn find(
         let name = name.as_bytes();
         let stem = &name[..memchr::memchr(b'.', name).unwrap_or(name.len())];
         let Ok(module) = std::str::from_utf8(stem) else { continue };
-        let Some(Some(origin)) = modules.get(module) else { continue };
-        if origin == directory {
-            continue;
-        }
+        let origin = match modules.get(module) {
+            Some(Some(origin)) if origin != directory => Some(origin),
+            None if absent.iter().any(|absent| absent == module) => None,
+            _ => continue,
+        };
         let path = entry.path();
         let wins = match &name[stem.len()..] {
             b"" => {
                 // A namespace package in the image would have gained a part.
-                let own = || origin.join(module);
+                let gains = |own: PathBuf| own.is_dir() && !is_package(&own, suffixes);
                 is_package(&path, suffixes)
-                    || path.is_dir() && own().is_dir() && !is_package(&own(), suffixes)
+                    || path.is_dir() && origin.is_none_or(|origin| gains(origin.join(module)))
             }
             b".py" | b".pyc" => path.is_file(),
             ending => suffixes.iter().any(|suffix| suffix.as_bytes() == ending) && path.is_file(),
         };
         // Directories are read in no order; the answer is to be the same each time.
         // The same directory may go by two names.
-        let wins = wins && FileId::of(origin) != FileId::of(directory);
+        let is_own = |origin| FileId::of(origin) == FileId::of(directory);
+        let wins = wins && !origin.is_some_and(|origin| is_own(origin));
         if wins && found.as_ref().is_none_or(|found| path < found.path) {
             found = Some(Shadow { module: module.to_owned(), path });
         }
@@ -102,7 +106,7 @@ pub fn find_among(
         };
         let modules = modules.iter().filter(comes_later);
         let modules = modules.map(|(name, origin)| (name.clone(), origin.clone())).collect();
-        let found = find(place, &modules, suffixes).map_err(|why| (place.clone(), why))?;
+        let found = find(place, &modules, &[], suffixes).map_err(|why| (place.clone(), why))?;
         if found.is_some() {
             return Ok(found);
         }
@@ -114,6 +118,7 @@ pub fn find_among(
 fn find_in_archive(
     place: &Path,
     modules: &BTreeMap<String, Option<PathBuf>>,
+    absent: &[String],
     suffixes: &[String],
 ) -> Result<Option<Shadow>, String> {
     let Some(archive) = Archive::at(place)? else {
@@ -129,8 +134,12 @@ fn find_in_archive(
     let of_file = archive.files().filter_map(|name| {
         let (module, ending) = name.split_at(name.find(['/', '.'])?);
         let wins = matches!(ending, ".py" | ".pyc" | "/__init__.py" | "/__init__.pyc");
-        let origin = modules.get(module).filter(|_| wins)?.as_deref()?;
-        is_elsewhere(origin).then_some((module, name))
+        let wins = wins
+            && match modules.get(module) {
+                Some(origin) => origin.as_deref().is_some_and(is_elsewhere),
+                None => absent.iter().any(|absent| absent == module),
+            };
+        wins.then_some((module, name))
     });
     // A namespace package in the image would have gained a part.
     let of_directory = archive.directories().filter_map(|name| {
@@ -184,7 +193,8 @@ mod tests {
         fn find(&self) -> Option<String> {
             let suffixes =
                 [".cpython-311-x86_64-linux-gnu.so", ".abi3.so", ".so"].map(String::from);
-            let found = find(self.directory.path(), &self.modules, &suffixes).unwrap()?;
+            let absent = ["speedups".to_owned()];
+            let found = find(self.directory.path(), &self.modules, &absent, &suffixes).unwrap()?;
             let path = found.path.strip_prefix(self.directory.path()).unwrap();
             Some(format!("{} by {}", found.module, path.display()))
         }
@@ -208,6 +218,12 @@ mod tests {
         let other = Place::new(&["spread/there.py", "whole/__init__.py"]);
         place.modules.insert("spread".into(), Some(other.directory.path().to_owned()));
         assert_eq!(place.find().as_deref(), Some("spread by spread"), "namespace packages add up");
+
+        for file in ["speedups.py", "speedups/x", "speedups.so"] {
+            let name = file.split('/').next().unwrap();
+            let expected = Some(format!("speedups by {name}"));
+            assert_eq!(Place::new(&[file]).find(), expected, "it was looked for in vain");
+        }
 
         let place = Place::new(&["numpy.py", "json.py", "numpy/__init__.py"]);
         assert_eq!(place.find().as_deref(), Some("json by json.py"), "always the same one");
@@ -240,7 +256,7 @@ mod tests {
         place.modules.insert("json".into(), Some(link.clone()));
         assert_eq!(place.find(), None, "the module's own directory by another name");
         fs::remove_dir_all(link.parent().unwrap()).unwrap();
-        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[]), Ok(None));
+        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[], &[]), Ok(None));
     }
 
     #[test]
@@ -248,13 +264,14 @@ mod tests {
         let place = Place::new(&[]);
         let archive = place.directory.path().join("a.zip");
         let suffixes = [".so".to_owned()];
+        let absent = ["speedups".to_owned()];
         let found = |modules: &BTreeMap<_, _>, files: &[&str]| {
             let files: Vec<_> = files.iter().map(|file| (*file, "")).collect();
             crate::launch::archive::testing::write(&archive, b"", &files);
-            let found = find(&archive, modules, &suffixes).unwrap()?;
+            let found = find(&archive, modules, &absent, &suffixes).unwrap()?;
             Some(found.path.strip_prefix(&archive).unwrap().to_str().unwrap().to_owned())
         };
-        for file in ["numpy.py", "numpy.pyc", "numpy/__init__.py", "numpy/__init__.pyc"] {
+        for file in ["numpy.py", "numpy.pyc", "numpy/__init__.py", "speedups.py"] {
             let files = ["numpyx.py", file, "sys.py", "x/json.py"];
             assert_eq!(found(&place.modules, &files).as_deref(), Some(file));
         }
@@ -269,14 +286,14 @@ mod tests {
         assert_eq!(found(&modules, &["json.py"]), None, "its own");
 
         assert_eq!(
-            find(&archive.join("inside"), &modules, &suffixes),
+            find(&archive.join("inside"), &modules, &[], &suffixes),
             Err("lies in a zip archive".to_owned())
         );
         fs::write(&archive, "PK\x05\x06").unwrap();
-        assert!(find(&archive, &modules, &suffixes).is_err());
+        assert!(find(&archive, &modules, &[], &suffixes).is_err());
         fs::write(&archive, "no archive").unwrap();
-        assert_eq!(find(&archive, &modules, &suffixes), Ok(None));
-        assert_eq!(find(&archive.join("inside"), &modules, &suffixes), Ok(None));
+        assert_eq!(find(&archive, &modules, &[], &suffixes), Ok(None));
+        assert_eq!(find(&archive.join("inside"), &modules, &[], &suffixes), Ok(None));
     }
 
     #[test]

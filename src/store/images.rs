@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
      executable, real_executable, interpreter, kernel, glibc, cpu, flags, python_env, recipe, \
-     modules, import_ns";
+     modules, import_ns, import_times, criu";
 
 const PACK: &str = "id, pages, bytes, modified_ns";
 
@@ -99,9 +99,10 @@ impl Images<'_> {
 
     /// The images that fit what a run needs, the newest first.
     pub fn candidates(&self, wanted: &CandidateQuery) -> Result<Vec<Candidate>> {
-        let query = "SELECT id, key, name, interpreter, modules, import_ns FROM images \
+        let query = "SELECT id, key, name, interpreter, modules, import_ns, import_times, pages \
+             FROM images \
              WHERE executable = ?1 AND flags = ?2 AND python_env = ?3 AND kernel = ?4 \
-               AND glibc = ?5 AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
+               AND (?5 IS NULL OR glibc = ?5) AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
              ORDER BY created_ns DESC, number DESC";
         let CandidateQuery { executable, interpreter, kernel, glibc, cpu, flags, python_env } =
             wanted;
@@ -117,6 +118,8 @@ impl Images<'_> {
                     interpreter: Digest::new(row.get(3)?),
                     modules: lines(row.get_ref(4)?.as_str()?),
                     import_ns: row.get(5)?,
+                    import_times: row.get(6)?,
+                    page_bytes: row.get::<_, u64>(7)?.saturating_mul(PAGE as u64),
                 })
             },
         )
@@ -192,7 +195,7 @@ impl Images<'_> {
     pub fn insert(&self, image: &Image, packs: &[PackInfo], extents: &[Extent]) -> Result<()> {
         let record = &image.record;
         let insert = || {
-            let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 20].join(", "));
+            let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 22].join(", "));
             self.index.execute(
                 &query,
                 params![
@@ -216,6 +219,8 @@ impl Images<'_> {
                     record.recipe,
                     record.modules.join("\n"),
                     record.import_ns,
+                    record.import_times,
+                    record.criu,
                 ],
             )?;
             let number = self.index.last_insert_rowid();
@@ -318,6 +323,8 @@ fn image(row: &Row) -> rusqlite::Result<Image> {
             recipe: row.get(17)?,
             modules: lines(row.get_ref(18)?.as_str()?),
             import_ns: row.get(19)?,
+            import_times: row.get(20)?,
+            criu: row.get(21)?,
         },
     })
 }

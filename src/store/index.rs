@@ -23,9 +23,10 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 
 /// One file per version, in order; never changed once released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001-first.sql"),
     include_str!("../../migrations/0002-pages-of-packs.sql"),
+    include_str!("../../migrations/0003-import-times.sql"),
 ];
 
 /// The format that this program writes.

@@ -30,6 +30,10 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// The name of the file in an image's directory that grows by a byte per use.
 pub(super) const USES: &str = "uses";
 
+/// The name of the file in an image's directory in which runs note what they have found
+/// unchanged; it may be missing.
+pub(super) const LOOKED_THROUGH: &str = "looked-through";
+
 const PACK_SUFFIX: &str = ".pack";
 
 /// What the name of a pack's file ends with besides, if it is compressed.
@@ -151,6 +155,10 @@ impl Layout {
     pub fn uses(&self, id: &ImageId) -> PathBuf {
         self.image(id).join(USES)
     }
+
+    pub fn looked_through(&self, id: &ImageId) -> PathBuf {
+        self.image(id).join(LOOKED_THROUGH)
+    }
 }
 
 /// Where the file of an image's uses lies, seen from the directory of all images: the
@@ -187,6 +195,7 @@ pub(super) fn is_file_name(name: &str) -> bool {
         && name.bytes().all(plain)
         && name != MANIFEST
         && name != USES
+        && name != LOOKED_THROUGH
 }
 
 #[cfg(test)]

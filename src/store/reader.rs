@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -194,6 +195,26 @@ impl Reader {
     pub fn note_use(&self, id: &ImageId) {
         let uses = OpenOptions::new().append(true).open(self.layout.uses(id));
         let _ = uses.and_then(|mut uses| uses.write_all(b"."));
+    }
+
+    /// Where runs of an image note what they have found unchanged. It may be missing, and says
+    /// nothing that could not be found out again.
+    pub fn looked_through(&self, id: &ImageId) -> PathBuf {
+        self.layout.looked_through(id)
+    }
+
+    /// Writes that, whole or not at all. In a store that cannot be written nothing is, and
+    /// that is no error.
+    pub fn note_looked_through(&self, id: &ImageId, text: &[u8]) {
+        let write = || {
+            let mut file = tempfile::Builder::new()
+                .prefix("looked-through-")
+                .permissions(fs::Permissions::from_mode(0o600))
+                .tempfile_in(self.layout.temporary())?;
+            file.write_all(text)?;
+            file.persist(self.layout.looked_through(id)).map_err(|error| error.error)
+        };
+        let _ = write();
     }
 
     /// Adds what is not in the index.

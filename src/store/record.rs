@@ -42,6 +42,13 @@ pub struct ImageRecord {
     pub modules: Vec<String>,
     /// How long plain Python took to import them, in nanoseconds.
     pub import_ns: u64,
+    /// How long each of them took, and which of the others it imports: text that the store
+    /// does not look into. Empty in images of a store of format 2 and older.
+    #[serde(default)]
+    pub import_times: String,
+    /// The version of CRIU that dumped it; empty in images of format 2 and older.
+    #[serde(default)]
+    pub criu: String,
 }
 
 /// An image in the store.
@@ -104,8 +111,8 @@ pub struct CandidateQuery<'a> {
     pub interpreter: Option<&'a Digest>,
     /// As [`ImageRecord::kernel`].
     pub kernel: &'a str,
-    /// As [`ImageRecord::glibc`].
-    pub glibc: &'a str,
+    /// As [`ImageRecord::glibc`], if it is known.
+    pub glibc: Option<&'a str>,
     /// As [`ImageRecord::cpu`].
     pub cpu: &'a str,
     /// As [`ImageRecord::flags`].
@@ -129,6 +136,10 @@ pub struct Candidate {
     pub modules: Vec<String>,
     /// How long importing them takes without it, in nanoseconds.
     pub import_ns: u64,
+    /// [`ImageRecord::import_times`]
+    pub import_times: String,
+    /// [`Image::page_bytes`]
+    pub page_bytes: u64,
 }
 
 /// What tells that a file has not changed since it was hashed.

@@ -47,6 +47,8 @@ fn record(name: &str) -> ImageRecord {
         recipe: text("import this"),
         modules: vec![text("numpy"), text("re")],
         import_ns: 260_000_000,
+        import_times: text("numpy 250000000 re\nre 10000000\n"),
+        criu: text("4.1.1"),
     }
 }
 
@@ -56,7 +58,7 @@ fn query(record: &ImageRecord) -> CandidateQuery<'_> {
         executable: &record.executable,
         interpreter: None,
         kernel: &record.kernel,
-        glibc: &record.glibc,
+        glibc: Some(&record.glibc),
         cpu: &record.cpu,
         flags: &record.flags,
         python_env: &record.python_env,

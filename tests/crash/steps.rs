@@ -303,6 +303,9 @@ fn build(
         recipe: text("import this"),
         modules: vec![text("this")],
         import_ns: 1_000_000,
+        // What a store of the first format could not hold: one is made of this.
+        import_times: text(""),
+        criu: text(""),
     };
     let store = Store::open(store)?;
     let bytes = pages(numbers);

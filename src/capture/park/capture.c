@@ -2,7 +2,7 @@
  * run it, tell the builder what came of it, leave a tidy process, and park. An
  * image that grows goes through it again, with another recipe.
  */
-#include "park.h"
+#include "observe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,6 +171,22 @@ static void run_recipe(PyObject *inside, PyObject *steps)
     python_drop(steps);
 }
 
+/* Runs the recipe and says what it looked at. */
+static void observe_recipe(PyObject *inside, const char *begin)
+{
+    const char *changed;
+    int journal;
+
+    observe_begin(py.PyDict_GetItemString(inside, "hear"));
+    run_recipe(inside, call(inside, begin, NULL));
+    changed = observe_changes();
+    if (changed != NULL)
+        refuse(changed);
+    journal = observe_end();
+    gate_say("journal\n", journal);
+    close(journal);
+}
+
 static void report(PyObject *inside)
 {
     PyObject *reason = call(inside, "refusal", NULL);
@@ -331,8 +347,9 @@ _Noreturn void capture(void)
     text = read_script(origin.script);
     inside = load_inside(text, &waking);
     sentinel_text = py.PyUnicode_DecodeFSDefault(sentinel);
-    run_recipe(inside, call(inside, "begin", sentinel_text));
+    python_drop(call(inside, "arrive", sentinel_text));
     python_drop(sentinel_text);
+    observe_recipe(inside, "begin");
     park(inside, text, waking);
 }
 
@@ -342,6 +359,6 @@ _Noreturn void capture_more(const char *recipe)
 
     image.inside = NULL; /* this is a build again */
     execute(recipe, inside);
-    run_recipe(inside, call(inside, "begin_again", NULL));
+    observe_recipe(inside, "begin_again");
     park(inside, NULL, NULL);
 }

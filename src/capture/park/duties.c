@@ -5,7 +5,7 @@
  * itself keeps (os.environ, sys.argv, the streams, signal handlers) is not done
  * here but in inside.py.
  */
-#include "park.h"
+#include "observe.h"
 
 #include <errno.h>
 #include <langinfo.h>
@@ -277,6 +277,7 @@ void duties_process(struct request *request)
     set_nice(request);
     set_personality(request);
     environ = request->environment;
+    observe_reapply();
     adopt_locale();
     adopt_zone();
     show_command_line(request);

@@ -7,7 +7,7 @@
  * opens the script: the library stands in front of fopen and knows the path.
  * At that point no Python frame is on the stack.
  */
-#include "park.h"
+#include "observe.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -107,7 +107,7 @@ static FILE *open_file(const char *function, opener **real, const char *path, co
         *real = (opener *)dlsym(RTLD_NEXT, function);
     if (origin.sentinel != NULL && path != NULL && strcmp(path, origin.sentinel) == 0)
         capture();
-    return (*real)(path, mode);
+    return observe_fopen(path, mode, (*real)(path, mode));
 }
 
 __attribute__((visibility("default"))) FILE *fopen(const char *path, const char *mode)

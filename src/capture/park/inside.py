@@ -30,11 +30,9 @@ state = {"start": 0, "path0": None, "imported": BEFORE}
 # --- The recipe -----------------------------------------------------------
 
 
-def begin(sentinel):
-    """The steps that C has to run, [(source text or code, namespace)], or the
-    exception that prevented them."""
+def arrive(sentinel):
+    """Takes away what is only there to bring us here."""
     global safe_path
-    state["start"] = time.perf_counter_ns()
     drop_variable(b"PYTHONHASHSEED")
     directory = sentinel.rpartition("/")[0]
     safe_path = sys.path[:1] != [directory]
@@ -42,6 +40,12 @@ def begin(sentinel):
         del sys.path[0]
     for path in sentinel, directory:
         sys.path_importer_cache.pop(path, None)
+
+
+def begin():
+    """The steps that C has to run, [(source text or code, namespace)], or the
+    exception that prevented them."""
+    observe()
     return attempt()
 
 
@@ -60,7 +64,7 @@ def begin_again():
     if hooks:
         for function, arguments, keywords in hooks.get_after_restore():
             function(*arguments, **keywords)
-    state["start"] = time.perf_counter_ns()
+    observe()
     return attempt()
 
 
@@ -205,12 +209,169 @@ def exit_text(problem):
     return f"the code called sys.exit({'' if problem.code is None else repr(problem.code)})"
 
 
+# --- What it looks at -----------------------------------------------------
+# Files and what C code reads are seen by C: observe.c.
+
+
+class Finder:
+    """The first of the finders: finds nothing, but knows what was looked for."""
+
+    def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while frame and frame.f_globals.get("__name__", "").startswith("importlib._bootstrap"):
+            frame = frame.f_back
+        searched = tuple(sys.path if path is None else path)
+        lookups.append((time.perf_counter_ns(), name, searched, importing(frame)))
+
+    def find_distributions(self, context=None):
+        name = getattr(context, "name", None)
+        for directory in getattr(context, "path", sys.path):
+            if isinstance(directory, str):
+                distributions.setdefault(directory, {})[name] = None
+        return ()
+
+
+class Variables(dict):
+    """What os.environ keeps its variables in, while the recipe runs."""
+
+    def __getitem__(self, name):
+        variables.add(name)
+        return dict.__getitem__(self, name)
+
+    def __contains__(self, name):
+        variables.add(name)
+        return dict.__contains__(self, name)
+
+    def get(self, name, default=None):
+        variables.add(name)
+        return dict.get(self, name, default)
+
+    def __iter__(self):
+        state["all_variables"] = True
+        return dict.__iter__(self)
+
+    def keys(self):
+        state["all_variables"] = True
+        return dict.keys(self)
+
+    def items(self):
+        state["all_variables"] = True
+        return dict.items(self)
+
+    def values(self):
+        state["all_variables"] = True
+        return dict.values(self)
+
+    def copy(self):
+        state["all_variables"] = True
+        return dict(dict.items(self))
+
+
+def observe():
+    """From here on, until `stop_observing`."""
+    import os
+
+    for known in lookups, variables, listed, distributions, doubts, temporary:
+        known.clear()
+    state["all_variables"] = False
+    state["directory"] = directory_now()
+    kept = os.environ._data
+    state["variables"] = os.environ, kept
+    set_variables(Variables(kept))
+    sys.meta_path.insert(0, finder)
+    state["start"] = time.perf_counter_ns()
+
+
+def stop_observing():
+    state["end"] = time.perf_counter_ns()
+    if finder in sys.meta_path:
+        sys.meta_path.remove(finder)
+    environ, kept = state.pop("variables")
+    if type(getattr(environ, "_data", None)) is Variables:
+        now = dict(dict.items(environ._data))
+        kept.clear()
+        kept.update(now)
+        set_variables(kept)
+
+
+def set_variables(kept):
+    os = sys.modules["os"]
+    for environ in os.environ, getattr(os, "environb", None):
+        if environ is not None and isinstance(getattr(environ, "_data", None), dict):
+            environ._data = kept
+
+
+def directory_now():
+    try:
+        return posix.getcwd()
+    except OSError:
+        return None
+
+
+def importing(frame):
+    """The module whose own code is running, as while it is imported."""
+    while frame:
+        if frame.f_code.co_name == "<module>":
+            return frame.f_globals.get("__name__") or "?"
+        frame = frame.f_back
+    return "?"
+
+
+def hear(event, arguments):
+    """An audit event."""
+    frame = sys._getframe(1)
+    module = importing(frame)
+    if event in ("os.listdir", "os.scandir"):
+        # importlib's own listings, for modules and for distributions, are known better.
+        lister = frame.f_globals.get("__name__") or ""
+        if frame.f_code.co_name != "_fill_cache" and not lister.startswith("importlib.metadata"):
+            path = arguments[0] if arguments[0] is not None else "."
+            if hasattr(path, "__fspath__"):
+                path = path.__fspath__()
+            if isinstance(path, bytes):
+                path = path.decode(sys.getfilesystemencoding(), "surrogateescape")
+            if isinstance(path, str):
+                listed[path if path[:1] == "/" else f"{directory_now()}/{path}"] = None
+    elif event.startswith("tempfile."):
+        temporary[arguments[0]] = module
+    elif event == "socket.gethostname":
+        doubts["asked for the name of the host", module] = None
+    elif event.startswith("socket."):
+        doubts["opened a socket", module] = None
+    else:
+        doubts["started a process", module] = None
+
+
+lookups = []  # (when, name, where, by whom)
+variables = set()
+listed = {}  # directories
+distributions = {}  # directory: names, None for all
+doubts = {}  # (what, module)
+temporary = {}  # path: module
+finder = Finder()
+
+
 # --- What came of it ------------------------------------------------------
 
 
 def refusal():
     """Why this process must not become an image, or None."""
+    stop_observing()
     state["imported"] = set(sys.modules)
+    subprocess = sys.modules.get("subprocess")
+    for _ in range(20):  # a process that nobody has waited for yet
+        if not subprocess or not subprocess._active:
+            break
+        subprocess._cleanup()
+        time.sleep(0.005)
+    if directory_now() != state["directory"]:
+        return "the working directory has been changed"
+    for path, module in temporary.items():
+        if exists(path):
+            return (
+                f"{module} has made {path} while it was imported, "
+                "which would be the same in every run"
+            )
     if None in originals:
         return "standard input, output or error is closed"
     threading = sys.modules.get("threading")
@@ -234,7 +395,7 @@ def refusal():
 
 def report():
     """A memfd with the report as JSON, or a refusal."""
-    took = time.perf_counter_ns() - state["start"]
+    took = state["end"] - state["start"]
     new = [name for name in sys.modules if name in state["imported"] - BEFORE]
     preload()
     text = to_json(
@@ -251,6 +412,18 @@ def report():
             "import_ns": took,
             "sys_path": [path for path in sys.path[own_entry() :] if isinstance(path, str)],
             "own_directory": own_directory(),
+            "looked_for": looked_for(),
+            "distributions": {
+                directory if directory[:1] == "/" else f"{state['directory']}/{directory}": list(names)
+                for directory, names in distributions.items()
+            },
+            "absent_modules": absent_modules(),
+            "listed": list(listed),
+            "variables": [text_of(name) for name in variables],
+            "all_variables": state["all_variables"],
+            "doubts": [list(doubt) for doubt in doubts],
+            "import_times": import_times(),
+            "import_needs": import_needs(),
         }
     )
     try:
@@ -282,6 +455,89 @@ def origins():
     return found
 
 
+def text_of(name):
+    return name if isinstance(name, str) else name.decode(errors="replace")
+
+
+def looked_for():
+    """The directories in which modules were looked for, each with the last parts
+    of their names: up to the one in which a module was found."""
+    names = {}
+    for _, name, searched, _ in lookups:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        origin = getattr(spec, "origin", None)
+        if origin in ("built-in", "frozen"):
+            continue
+        place = None
+        if isinstance(origin, str):
+            place = origin.rpartition("/")[0]
+            if spec.submodule_search_locations is not None:
+                place = place.rpartition("/")[0]
+        last = name.rpartition(".")[2]
+        for directory in searched:
+            if not isinstance(directory, str) or directory == state["path0"]:
+                continue
+            if directory[:1] != "/":
+                directory = f"{state['directory']}/{directory}"
+            names.setdefault(directory, {})[last] = None
+            if directory == place:
+                break
+    return {directory: list(found) for directory, found in names.items()}
+
+
+def absent_modules():
+    """Top-level modules that were looked for in vain."""
+    names = (name for _, name, _, _ in lookups)
+    return list({name: None for name in names if "." not in name and name not in sys.modules})
+
+
+def import_times():
+    """How long each top-level module took, in nanoseconds. From when one module is
+    looked for until the next is, the time is the first one's: what its importer does
+    after it, before it imports the next, counts for it as well."""
+    times = {}
+    ends = [lookup[0] for lookup in lookups[1:]] + [state["end"]]
+    for (start, name, _, importer), end in zip(lookups, ends):
+        found = name if name in sys.modules else importer
+        top = found.partition(".")[0]
+        times[top] = times.get(top, 0) + end - start
+    return times
+
+
+def import_needs():
+    """Which top-level modules each needs: those that it looked for first, and those
+    whose modules, functions and classes stand in its namespaces."""
+    needs = {}
+    tops = {name.partition(".")[0] for name in state["imported"]}
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        found = needs.setdefault(top, set())
+        values = getattr(module, "__dict__", None)
+        if type(values) is not dict:
+            continue
+        for value in list(values.values()):
+            kind = type(value)
+            if kind is type(sys):
+                other = values_name(value, "__name__")
+            elif kind is type or kind is type(import_needs):
+                other = values_name(value, "__module__")
+            else:
+                continue
+            found.add(other.partition(".")[0])
+    for _, name, _, importer in lookups:
+        needs.setdefault(importer.partition(".")[0], set()).add(name.partition(".")[0])
+    return {
+        top: sorted(found & tops - {top})
+        for top, found in needs.items()
+        if top in tops and found & tops - {top}
+    }
+
+
+def values_name(value, attribute):
+    name = value.__dict__.get(attribute) if type(value) is type else getattr(value, attribute, None)
+    return name if isinstance(name, str) else ""
+
+
 def own_entry():
     """How many entries at the front of sys.path are there for this recipe only."""
     return state["path0"] is not None and sys.path[:1] == [state["path0"]]
@@ -303,8 +559,8 @@ def to_json(value):
         return "{%s}" % ",".join(f"{to_json(k)}:{to_json(v)}" for k, v in value.items())
     if isinstance(value, list):
         return "[%s]" % ",".join(map(to_json, value))
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return {None: "null", False: "false", True: "true"}[value]
     if isinstance(value, str):
         return '"%s"' % "".join(map(json_character, value))
     return str(value)
@@ -371,6 +627,8 @@ def tidy():
     for path, finder in list(sys.path_importer_cache.items()):
         if finder is None:  # there may be a directory of that name when the image is used
             del sys.path_importer_cache[path]
+        elif hasattr(finder, "invalidate_caches"):  # and other files in this one
+            finder.invalidate_caches()
     linecache = sys.modules.get("linecache")
     if linecache:
         linecache.cache.pop("<string>", None)
@@ -612,6 +870,13 @@ def renew(rehearsal=False):
     module = get("multiprocessing.synchronize")
     if module:
         module.SemLock._rand.__dict__.pop("_rng_pid", None)
+    for name in "rich", "pip._vendor.rich":
+        module = get(name)
+        if module and hasattr(module, "_IMPORT_CWD"):
+            try:
+                module._IMPORT_CWD = posix.getcwd()
+            except OSError:
+                pass
     module = get("uuid")
     if module and module._node is not None:
         module._last_timestamp = None

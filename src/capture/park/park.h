@@ -9,6 +9,7 @@
  *
  *   hook.c      is loaded, hides itself, notices the sentinel
  *   capture.c   runs the recipe, reports, tidies up, parks
+ *   observe.c   what the recipe looks at: files, variables, who asks for the time ...
  *   settle.c    spends the free blocks of the allocators before parking
  *   gate.c      the control socket: messages, the park itself
  *   request.c   the request, parsed

@@ -50,7 +50,14 @@ enum {
     F(void, Py_DecRef, (PyObject *)) \
     F(int, Py_AtExit, (void (*)(void))) \
     F(int, Py_FinalizeEx, (void)) \
+    F(int, PyGILState_Check, (void)) \
     F(int, PyGILState_Ensure, (void)) \
+    F(void *, PyGILState_GetThisThreadState, (void)) \
+    F(void, PyGILState_Release, (int)) \
+    F(int, PySys_AddAuditHook, (int (*)(const char *, PyObject *, void *), void *)) \
+    F(PyObject *, PyFrame_GetBack, (PyObject *)) \
+    F(PyObject *, PyFrame_GetCode, (PyObject *)) \
+    F(PyObject *, PyEval_GetFrame, (void)) \
     F(void, PyOS_BeforeFork, (void)) \
     F(void, PyOS_AfterFork_Child, (void)) \
     F(void *, PyInterpreterState_Head, (void)) \

@@ -106,6 +106,8 @@ mod tests {
                 recipe: String::new(),
                 modules: Vec::new(),
                 import_ns: 0,
+                import_times: String::new(),
+                criu: String::new(),
             };
             Self { directory, store, record }
         }

@@ -6,11 +6,12 @@
 
 use std::io;
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Changed, Difference, Directory, FileState, Site};
+use super::text::Text;
+use super::{Changed, Directory, Evidence, Listing, VERSION};
 
 /// So many answers are remembered at most, in case the images share nothing: some 100 MB.
 const MOST: usize = 500_000;
@@ -25,19 +26,20 @@ pub struct Many {
     /// By all that an image says: some images were made of the same modules.
     whole: HashMap<Box<[u8]>, Option<Changed>>,
     whole_bytes: usize,
-    /// By the text of a directory's path, then by the text about a file there.
-    directories: HashMap<Box<str>, HashMap<Box<str>, Option<Difference>>>,
-    /// By the text about a site directory.
-    sites: HashMap<Box<str>, Option<Changed>>,
+    /// By the text of a directory's path, then by the text about a name there.
+    directories: HashMap<Box<str>, [HashMap<Box<str>, Option<Changed>>; 4]>,
+    /// By the text about a directory that was looked through.
+    listings: HashMap<Box<str>, Option<Changed>>,
     count: usize,
 }
 
 #[derive(Deserialize)]
 struct RawEvidence<'a> {
+    version: u32,
     #[serde(borrow)]
     directories: Vec<RawDirectory<'a>>,
     #[serde(borrow)]
-    sites: Vec<&'a RawValue>,
+    listings: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +48,12 @@ struct RawDirectory<'a> {
     path: &'a RawValue,
     #[serde(borrow)]
     files: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    links: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    present: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    absent: Vec<&'a RawValue>,
 }
 
 impl Many {
@@ -67,7 +75,13 @@ impl Many {
 
     fn look(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
         let text = std::str::from_utf8(evidence).map_err(io::Error::other)?;
-        let evidence: RawEvidence = serde_json::from_str(text)?;
+        let evidence: RawEvidence = match serde_json::from_str(text) {
+            Ok(evidence) => evidence,
+            Err(_) => return Ok(Evidence::parse(evidence)?.first_change()),
+        };
+        if evidence.version != VERSION {
+            return Ok(Some(Changed::Version));
+        }
         if self.count > MOST {
             *self = Self::default();
         }
@@ -76,8 +90,8 @@ impl Many {
                 return Ok(Some(changed));
             }
         }
-        for site in evidence.sites {
-            if let Some(changed) = self.site(site.get())? {
+        for listing in evidence.listings {
+            if let Some(changed) = self.listing(listing.get())? {
                 return Ok(Some(changed));
             }
         }
@@ -87,49 +101,59 @@ impl Many {
     fn directory(&mut self, raw: &RawDirectory) -> io::Result<Option<Changed>> {
         let path = raw.path.get();
         if !self.directories.contains_key(path) {
-            self.directories.insert(path.into(), HashMap::new());
+            self.directories.insert(path.into(), Default::default());
         }
         let Some(known) = self.directories.get_mut(path) else { return Ok(None) };
-        for text in &raw.files {
-            let text = text.get();
-            let change = match known.get(text) {
-                Some(None) => continue,
-                Some(Some(what)) => Some(*what),
-                None => {
-                    let change = single(path, text)?.first_change().map(|changed| changed.what);
-                    known.insert(text.into(), change);
-                    self.count += 1;
-                    change
+        let kinds = [&raw.files, &raw.links, &raw.present, &raw.absent];
+        for (kind, texts) in kinds.into_iter().enumerate() {
+            for text in texts {
+                let text = text.get();
+                let change = match known[kind].get(text) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let change = single(path, kind, text)?.first_change();
+                        known[kind].insert(text.into(), change.clone());
+                        self.count += 1;
+                        change
+                    }
+                };
+                if change.is_some() {
+                    return Ok(change);
                 }
-            };
-            if let Some(what) = change {
-                let directory = single(path, text)?;
-                return Ok(Some(Changed { path: directory.path_of(&directory.files[0]), what }));
             }
         }
         Ok(None)
     }
 
-    fn site(&mut self, text: &str) -> io::Result<Option<Changed>> {
-        if let Some(known) = self.sites.get(text) {
+    fn listing(&mut self, text: &str) -> io::Result<Option<Changed>> {
+        if let Some(known) = self.listings.get(text) {
             return Ok(known.clone());
         }
-        let change = serde_json::from_str::<Site>(text)?.change();
-        self.sites.insert(text.into(), change.clone());
+        let listing = serde_json::from_str::<Listing>(text)?;
+        let change = listing.first_change(&mut super::LookedThrough::default());
+        self.listings.insert(text.into(), change.clone());
         self.count += 1;
         Ok(change)
     }
 }
 
-/// A directory of one file, from the texts about both.
-fn single(path: &str, file: &str) -> serde_json::Result<Directory> {
-    let file: FileState = serde_json::from_str(file)?;
-    Ok(Directory { path: serde_json::from_str::<Path>(path)?.0, files: vec![file] })
+/// A directory of one name, from the texts about both.
+fn single(path: &str, kind: usize, text: &str) -> serde_json::Result<Directory> {
+    let mut one = Directory {
+        path: serde_json::from_str(path)?,
+        files: Vec::new(),
+        links: Vec::new(),
+        present: Vec::new(),
+        absent: Vec::new(),
+    };
+    match kind {
+        0 => one.files.push(serde_json::from_str(text)?),
+        1 => one.links.push(serde_json::from_str(text)?),
+        2 => one.present.push(serde_json::from_str::<Text>(text)?),
+        _ => one.absent.push(serde_json::from_str::<Text>(text)?),
+    }
+    Ok(one)
 }
-
-/// A path alone.
-#[derive(Deserialize)]
-struct Path(#[serde(with = "super::bytes_as_text")] Vec<u8>);
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +206,7 @@ mod tests {
         for length in 0..good.len() {
             assert!(many.first_change(&good[..length]).is_err());
         }
-        assert!(many.first_change(b"{\"directories\":[7],\"sites\":[]}").is_err());
+        assert!(many.first_change(b"{\"version\":2,\"directories\":[7],\"listings\":[]}").is_err());
         assert!(many.first_change(b"\xff").is_err());
         assert_eq!(many.first_change(&good).unwrap(), None);
     }

@@ -37,12 +37,13 @@ fn candidates_fit_in_everything_and_the_newest_is_first() {
     assert_eq!(names(query(&wanted)), ["two", "one"]);
     let (right, wrong) = (Digest::new([1; 32]), Digest::new([2; 32]));
     let base = query(&wanted);
+    assert_eq!(names(CandidateQuery { glibc: None, ..base }).len(), 2);
     assert_eq!(names(CandidateQuery { interpreter: Some(&right), ..base }).len(), 2);
     assert_eq!(names(CandidateQuery { interpreter: Some(&wrong), ..base }).len(), 0);
     for other in [
         CandidateQuery { executable: "x", ..base },
         CandidateQuery { kernel: "x", ..base },
-        CandidateQuery { glibc: "x", ..base },
+        CandidateQuery { glibc: Some("x"), ..base },
         CandidateQuery { cpu: "x", ..base },
         CandidateQuery { flags: "x", ..base },
         CandidateQuery { python_env: "x", ..base },
@@ -52,6 +53,8 @@ fn candidates_fit_in_everything_and_the_newest_is_first() {
     let found = store.candidates(&query(&wanted)).unwrap().remove(1);
     assert_eq!(found.modules, ["numpy", "re"]);
     assert_eq!(found.import_ns, 260_000_000);
+    assert_eq!(found.import_times, record("").import_times);
+    assert_eq!(found.page_bytes, PAGE as u64);
     assert_eq!(found.key, record("one").key);
 }
 

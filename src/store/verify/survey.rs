@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
-use super::super::layout::{self, Layout, MANIFEST, USES};
+use super::super::layout::{self, LOOKED_THROUGH, Layout, MANIFEST, USES};
 use super::super::manifest::FileInfo;
 use super::super::pack::{PackFile, PackInfo, modified_ns};
 use super::super::record::Image;
@@ -280,8 +280,14 @@ impl<'a> Survey<'a> {
             let problems = self.file(&dir.join(name), None);
             problems.into_iter().for_each(|problem| self.add(Some(problem), subject, &names));
         }
+        let noted = dir.join(LOOKED_THROUGH);
+        if noted.symlink_metadata().is_ok() {
+            let problems = self.file(&noted, None);
+            problems.into_iter().for_each(|problem| self.add(Some(problem), subject, &names));
+        }
         let own: HashSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
-        let known = |name: &str| name == MANIFEST || name == USES || own.contains(name);
+        let known =
+            |name: &str| [MANIFEST, USES, LOOKED_THROUGH].contains(&name) || own.contains(name);
         self.unknown(&dir, subject, &names, known);
     }
 

@@ -40,6 +40,8 @@ impl World {
             recipe: text(),
             modules: Vec::new(),
             import_ns: 0,
+            import_times: text(),
+            criu: text(),
         };
         let image = Image {
             id: ImageId::new(hash),

@@ -130,7 +130,7 @@ proptest! {
     /// and a repair makes it right.
     #[test]
     fn any_index_is_seen_through(
-        column in 0_usize..20,
+        column in 0_usize..22,
         number in proptest::num::i64::ANY,
         text in "[a-z/.]{0,70}",
         row in 1_u32..4,
@@ -138,13 +138,13 @@ proptest! {
         let columns = [
             "created_ns", "pages", "new_pages", "file_bytes", "import_ns", "name", "python",
             "executable", "real_executable", "kernel", "glibc", "cpu", "flags", "python_env",
-            "recipe", "modules", "key", "id", "interpreter", "number",
+            "recipe", "modules", "import_times", "criu", "key", "id", "interpreter", "number",
         ];
         let lab = Lab::new();
         let index = rusqlite::Connection::open(lab.path.join("index.sqlite")).unwrap();
         let value: Box<dyn rusqlite::ToSql> = match column {
-            0..5 | 19 => Box::new(number),
-            5..16 => Box::new(text),
+            0..5 | 21 => Box::new(number),
+            5..18 => Box::new(text),
             _ => Box::new(*blake3::hash(&number.to_le_bytes()).as_bytes()),
         };
         let change = format!("UPDATE images SET {} = ? WHERE number = ?", columns[column]);

@@ -1,0 +1,28 @@
+/* What a recipe depended on, while it runs: see observe.c. */
+#ifndef PARK_OBSERVE_H
+#define PARK_OBSERVE_H
+
+#include "park.h"
+
+#pragma GCC visibility push(hidden)
+
+/* From here on the journal is written. `hook` is inside.py's function for what
+ * Python itself tells (audit events); it gets the event's name and arguments. */
+void observe_begin(PyObject *hook);
+/* The journal is complete: a memfd that the caller closes. Nothing is observed
+ * any more, and no hook is left in the interpreter. */
+int observe_end(void);
+
+/* What the recipe has changed about the process that a program from the image would
+ * not have, or NULL. */
+const char *observe_changes(void);
+
+/* What fopen gave for this path. */
+FILE *observe_fopen(const char *path, const char *mode, FILE *file);
+
+/* The variables that the recipe has set or taken away, again in this environment. */
+void observe_reapply(void);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,264 @@
+//! What a run finds: its options, variables and store, and the images it may begin from.
+//!
+//! `pyrun` goes through the images and starts from the first that can be used; `pyimg why`
+//! looks at all of them and says what it found ([`super::explain`]). Both ask here, so that
+//! the one explains what the other does. Nothing is started or changed here.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::choice::{Chosen, Ranked, Ranking, Wanted};
+use super::command_line::{CommandLine, Engine, Run};
+use super::miss::Miss;
+use super::source::Source;
+use crate::criu::{Criu, Version};
+use crate::engine;
+use crate::engine::caller::Caller;
+use crate::key::evidence::{Evidence, LookedThrough, Surroundings};
+use crate::key::host::Host;
+use crate::key::interpreter::{Interpreter, Origin};
+use crate::key::python_env::{PythonEnv, with_changes};
+use crate::manifest::{EVIDENCE, Manifest};
+use crate::store::{self, FileInfo, Image, RunStore};
+
+/// A run that an image may serve, and all that decides which.
+#[derive(Debug)]
+pub(super) struct Situation<'a> {
+    /// What is to run.
+    pub run: &'a Run,
+    /// With which interpreter.
+    pub interpreter: Interpreter,
+    /// What this process has from its caller.
+    pub caller: &'a Caller,
+    /// The working directory.
+    pub cwd: &'a Path,
+    /// The program's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    python_env: PythonEnv,
+    python_path: Vec<PathBuf>,
+    /// The store.
+    pub store: RunStore,
+    /// The image that the user named, if one was.
+    named: Option<Image>,
+}
+
+impl<'a> Situation<'a> {
+    /// Looks around. Whoever names an image means its interpreter, also if the image cannot
+    /// be used: `interpreter` becomes that.
+    ///
+    /// # Errors
+    /// When no image can serve the run, whatever there is in the store.
+    pub fn read(
+        line: &'a CommandLine,
+        interpreter: &mut Interpreter,
+        caller: &'a Caller,
+        cwd: &'a Path,
+    ) -> Result<Self, Miss> {
+        let run = line.run.as_ref().map_err(Clone::clone)?;
+        let options = line.options.clone().or_environment(|name| std::env::var_os(name))?;
+        if options.engine == Some(Engine::Off) {
+            return Err(Miss::EngineOff);
+        }
+        let environment = with_changes(std::env::vars_os(), &interpreter.environment);
+        let python_env =
+            PythonEnv::read(environment.iter().map(|(name, value)| (name, value)), &run.flags)
+                .map_err(Miss::Environment)?;
+        let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
+        let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
+        let store = store.ok_or(Miss::NoStore(dir))?;
+        if let Some(why) = obstacle(caller) {
+            return Err(Miss::Unrestorable(why.into()));
+        }
+        let python_path = python_path(run, cwd, &environment);
+        let named = options.image.map(|name| named_image(&store, &name)).transpose()?;
+        if let Some(image) = &named {
+            *interpreter = interpreter_of(&image.record.executable)?;
+        }
+        let interpreter = interpreter.clone();
+        Ok(Self {
+            run,
+            interpreter,
+            caller,
+            cwd,
+            environment,
+            python_env,
+            python_path,
+            store,
+            named,
+        })
+    }
+
+    /// The images to begin from, the best first.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn rank(&self) -> Result<Ranking, Miss> {
+        match &self.named {
+            Some(image) => self.wanted().only(image),
+            None => self.wanted().rank(&self.store),
+        }
+    }
+
+    /// Looks closely at an image, but not yet at its files: that is for [`check_criu`],
+    /// [`check_files`] and [`ImageEvidence::check`].
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn examine(&self, image: &Ranked, source: &Source) -> Result<Chosen, Miss> {
+        let chosen = self.wanted().examine(&self.store, image, source)?;
+        suits(&chosen.manifest.content, self.caller)?;
+        Ok(chosen)
+    }
+
+    /// What the imports of an image depended on.
+    pub fn evidence(&self, chosen: &Chosen) -> ImageEvidence<'_> {
+        ImageEvidence {
+            file: self.store.image_dir(&chosen.id).join(EVIDENCE),
+            looked_through: self.store.looked_through(&chosen.id),
+            surroundings: Surroundings { environment: &self.environment, directory: self.cwd },
+        }
+    }
+
+    /// All images of the interpreter, the newest first, each with what of it does not fit
+    /// this run; or only the one that the user named.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn images_of_interpreter(&self) -> Result<Vec<(Image, Option<Miss>)>, Miss> {
+        match &self.named {
+            Some(image) => Ok(vec![(image.clone(), None)]),
+            None => self.wanted().images_of_interpreter(&self.store, &Host::read()),
+        }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            run: self.run,
+            interpreter: &self.interpreter,
+            python_env: &self.python_env,
+            python_path: &self.python_path,
+            cwd: self.cwd,
+            remembered: None,
+        }
+    }
+}
+
+/// The first of these that can be used; they are tried one after the other, as long as
+/// another one may do what the last could not.
+///
+/// # Errors
+/// With the first reason: what is wrong with the best image says more than that there is no
+/// other.
+pub(super) fn first_usable<T>(tries: impl IntoIterator<Item = Result<T, Miss>>) -> Result<T, Miss> {
+    let mut first_miss = None;
+    for tried in tries {
+        match tried {
+            Err(miss) if miss.is_of_one_image() => first_miss = first_miss.or(Some(miss)),
+            usable_or_final => return usable_or_final,
+        }
+    }
+    Err(first_miss.unwrap_or(Miss::NotCovered))
+}
+
+/// What this process has that no restored one would, being another process.
+fn obstacle(caller: &Caller) -> Option<&'static str> {
+    let own_pid = std::process::id().to_string();
+    let is_own_pid = |value: OsString| value == *own_pid;
+    [
+        (!caller.is_scheduled_ordinarily, "the scheduling policy is not the ordinary one"),
+        (caller.has_children, "there are children from before"),
+        (caller.has_timer, "a timer is running"),
+        (std::env::var_os("LISTEN_PID").is_some_and(is_own_pid), "LISTEN_PID names this process"),
+    ]
+    .into_iter()
+    .find_map(|(is_so, why)| is_so.then_some(why))
+}
+
+/// The directories of `PYTHONPATH`, where it counts.
+fn python_path(run: &Run, cwd: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
+    let list = environment.iter().find(|(name, _)| name == "PYTHONPATH");
+    match list {
+        Some((_, list)) if !run.flags.ignores_environment() => {
+            std::env::split_paths(list).map(|path| cwd.join(path)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn named_image(store: &RunStore, name: &OsStr) -> Result<Image, Miss> {
+    let image = name.to_str().map(|name| store.by_name(name)).transpose();
+    let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
+    image.ok_or_else(|| Miss::ImageNotFound(name.to_owned()))
+}
+
+/// The interpreter of an image that was named.
+fn interpreter_of(executable: &str) -> Result<Interpreter, Miss> {
+    let invoked = PathBuf::from(executable);
+    let real = invoked.canonicalize().map_err(|_| Miss::InterpreterChanged(invoked.clone()))?;
+    Ok(Interpreter { invoked, real, origin: Origin::Image, environment: Vec::new() })
+}
+
+/// Whether a process of this image can be what the caller would be.
+fn suits(image: &Manifest, caller: &Caller) -> Result<(), Miss> {
+    if image.credentials != caller.credentials {
+        let why = "the image was built with other user or group ids or capabilities";
+        return Err(Miss::Unrestorable(why.into()));
+    }
+    // The main thread gets the caller's mask; the others have been there before.
+    if caller.blocked_signals != 0 && image.process.threads.len() > 1 {
+        let why = "signals are blocked, which they are not in the threads of the image";
+        return Err(Miss::Unrestorable(why.into()));
+    }
+    Ok(())
+}
+
+/// Whether this CRIU is to restore an image: one of the same or of a newer version than that
+/// which dumped it. CRIU reads what its older versions have written; what a newer one has
+/// written it would read as well, and perhaps leave out what it does not know.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check_criu(criu: &Criu, image: &Manifest) -> Result<(), Miss> {
+    let Ok(dumped_by) = image.criu.parse::<Version>() else { return Ok(()) };
+    let here = engine::criu::version(criu).map_err(|error| Miss::CriuFailed(error.to_string()))?;
+    match here < dumped_by {
+        true => Err(Miss::CriuDiffers { image: image.criu.clone(), here: here.to_string() }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the files of an image are whole.
+///
+/// # Errors
+/// What is not.
+pub(super) fn check_files(images: &Path, files: &[FileInfo]) -> Result<(), Miss> {
+    let whole = store::check_large_files(images, files);
+    whole.map_err(|error| Miss::Damaged(error.to_string()))
+}
+
+/// The evidence of an image, yet to be looked at.
+#[derive(Debug)]
+pub(super) struct ImageEvidence<'a> {
+    file: PathBuf,
+    looked_through: PathBuf,
+    surroundings: Surroundings<'a>,
+}
+
+impl ImageEvidence<'_> {
+    /// Whether everything that the image's imports depended on is as it was. If so, gives
+    /// what is to be noted of directories that were looked through.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check(&self) -> Result<Option<Vec<u8>>, Miss> {
+        let evidence = Evidence::read(&self.file).map_err(|error| {
+            Miss::Damaged(format!("cannot read {}: {error}", self.file.display()))
+        })?;
+        let mut known = LookedThrough::read(&self.looked_through);
+        let changed = evidence.difference(self.surroundings);
+        match changed.or_else(|| evidence.check(&mut known)) {
+            Some(changed) => Err(Miss::Evidence(changed)),
+            None => Ok(known.to_json()),
+        }
+    }
+}
