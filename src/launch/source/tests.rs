@@ -124,7 +124,8 @@ fn a_pipe_is_not_read() {
 
 #[test]
 fn a_program_in_a_pipe_stays_in_it() {
-    let (read, write) = nix::unistd::pipe().unwrap();
+    // Other tests start processes, which must not keep it open.
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
     let mut text = [0; 100];
     assert_eq!(peek_pipe(read.as_fd(), &mut text), Err(nix::Error::EAGAIN), "nothing there yet");
     nix::unistd::write(&write, b"import numpy\n").unwrap();
