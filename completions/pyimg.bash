@@ -22,6 +22,9 @@ _pyimg() {
             pyimg,completions)
                 cmd="pyimg__subcmd__completions"
                 ;;
+            pyimg,consider)
+                cmd="pyimg__subcmd__consider"
+                ;;
             pyimg,dir)
                 cmd="pyimg__subcmd__dir"
                 ;;
@@ -49,6 +52,9 @@ _pyimg() {
             pyimg,show)
                 cmd="pyimg__subcmd__show"
                 ;;
+            pyimg,stats)
+                cmd="pyimg__subcmd__stats"
+                ;;
             pyimg,unpin)
                 cmd="pyimg__subcmd__unpin"
                 ;;
@@ -63,6 +69,9 @@ _pyimg() {
                 ;;
             pyimg__subcmd__help,completions)
                 cmd="pyimg__subcmd__help__subcmd__completions"
+                ;;
+            pyimg__subcmd__help,consider)
+                cmd="pyimg__subcmd__help__subcmd__consider"
                 ;;
             pyimg__subcmd__help,dir)
                 cmd="pyimg__subcmd__help__subcmd__dir"
@@ -91,6 +100,9 @@ _pyimg() {
             pyimg__subcmd__help,show)
                 cmd="pyimg__subcmd__help__subcmd__show"
                 ;;
+            pyimg__subcmd__help,stats)
+                cmd="pyimg__subcmd__help__subcmd__stats"
+                ;;
             pyimg__subcmd__help,unpin)
                 cmd="pyimg__subcmd__help__subcmd__unpin"
                 ;;
@@ -107,7 +119,7 @@ _pyimg() {
 
     case "${cmd}" in
         pyimg)
-            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify why dir doctor completions man help"
+            opts="-q -h -V --quiet --color --help --version build ls show rm pin unpin gc verify why stats dir doctor completions man consider help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -195,6 +207,36 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__consider)
+            opts="-q -h --program --memory --stale --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stale)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__dir)
             opts="-q -h --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -262,7 +304,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help)
-            opts="build ls show rm pin unpin gc verify why dir doctor completions man help"
+            opts="build ls show rm pin unpin gc verify why stats dir doctor completions man consider help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -290,6 +332,20 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__help__subcmd__consider)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -429,6 +485,20 @@ _pyimg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pyimg__subcmd__help__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pyimg__subcmd__help__subcmd__unpin)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -545,6 +615,24 @@ _pyimg() {
             ;;
         pyimg__subcmd__show)
             opts="-q -h --json --quiet --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pyimg__subcmd__stats)
+            opts="-q -h --reset --json --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -320,15 +320,16 @@ impl Wanted<'_> {
             return Err(Miss::InterpreterChanged(self.interpreter.invoked.clone()));
         }
         let suffixes = &content.python.suffixes;
-        let absent = &content.absent_modules;
-        let shadow = source
-            .first_path
-            .iter()
-            .chain(self.python_path)
-            .find_map(|directory| shadow::find(directory, &content.modules, absent, suffixes));
-        if let Some(found) = shadow {
-            return Err(Miss::Shadowed { module: found.module, path: found.path });
+        let (modules, absent) = (&content.modules, &content.absent_modules);
+        let odd = |path: &Path, why: String| Miss::Program(format!("{} {why}", path.display()));
+        let shadowed =
+            |found: shadow::Shadow| Err(Miss::Shadowed { module: found.module, path: found.path });
+        for directory in source.first_path.iter().chain(self.python_path) {
+            let shadow = shadow::find(directory, modules, absent, suffixes);
+            shadow.map_err(|why| odd(directory, why))?.map_or(Ok(()), shadowed)?;
         }
+        let shadow = shadow::find_among(&content.search_path, modules, suffixes);
+        shadow.map_err(|(path, why)| odd(&path, why))?.map_or(Ok(()), shadowed)?;
         let elsewhere = |(_, directory): &(&String, &PathBuf)| {
             source.first_path.as_ref() != Some(directory) && !self.python_path.contains(directory)
         };

@@ -5,6 +5,7 @@
 //! Any doubt on the way is a [`miss::Miss`], and a miss is the interpreter with the same
 //! arguments, in this very process. After the program has started there is no way back.
 
+mod archive;
 pub mod background;
 pub mod choice;
 pub mod command_line;
@@ -14,6 +15,7 @@ pub mod miss;
 pub mod program;
 pub mod reach;
 pub mod remembered;
+mod rescue;
 pub mod shadow;
 mod situation;
 mod source;
@@ -103,6 +105,12 @@ pub fn main() -> i32 {
         }
     };
     trace::reached("interpreter");
+    rescue::arm(
+        interpreter.invoked.clone(),
+        line.python.clone(),
+        interpreter.environment.clone(),
+        move || drop(crate::sys::set_disposition(libc::SIGXFSZ, was_ignored)),
+    );
     let mut launch = Launch { line: &line, interpreter, log, start, stale: None };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
@@ -226,6 +234,7 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
     warm_up(situation, chosen)?;
     let parked =
         Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
+    rescue::disarm();
     let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
     let check = || {
         check_files(&images, &chosen.manifest.files)?;

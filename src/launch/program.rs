@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::command_line::{Program as Source, Run};
 use super::imports;
+use super::source::MAX_PARSED;
 use crate::key::interpreter::Interpreter;
 use crate::key::recipe::Recipe;
 use crate::store::{Program, ProgramId};
@@ -101,7 +102,8 @@ pub fn what(run: &Run, cwd: &Path) -> String {
 fn recipe(run: &Run, cwd: &Path) -> Option<Recipe> {
     match &run.program {
         Source::Command(text) => {
-            let names = imports::Imports::of(text.as_bytes()).names;
+            let mut budget = MAX_PARSED;
+            let names = imports::Imports::of(text.as_bytes(), &mut budget).eager.absolute;
             // Of `from a.b import c` only that much is certain: `a.b` is a module.
             let is_certain = |name: &&String| {
                 let package = name.rsplit_once('.').map(|(package, _)| package);

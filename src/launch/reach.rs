@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::imports::Imports;
+use super::imports::{Imports, Names};
 use crate::key::recipe::Recipe;
 
 /// How many modules are followed, and how many bytes of source are read.
@@ -149,7 +149,7 @@ impl Walk<'_> {
     fn recipe(&mut self, recipe: &Recipe, first: Option<&Path>) {
         self.first = first.map(Path::to_owned);
         match recipe {
-            Recipe::Code { code } => self.pending.extend(Imports::of(code.as_bytes()).names),
+            Recipe::Code { code } => self.pending.extend(at_import(code.as_bytes()).absolute),
             Recipe::Module { modules } => {
                 let main = modules.iter().map(|name| format!("{name}.__main__"));
                 self.pending.extend(main.chain(modules.iter().cloned()));
@@ -160,7 +160,7 @@ impl Walk<'_> {
                     self.first = real.parent().map(Path::to_owned);
                 }
                 if let Ok(text) = text(script) {
-                    self.pending.extend(at_import(&text).names);
+                    self.pending.extend(at_import(&text).absolute);
                 }
             }
             Recipe::Grown { from, more } => {
@@ -234,7 +234,7 @@ impl Walk<'_> {
         self.reach.modules += 1;
         self.reach.bytes += text.len() as u64;
         let imports = at_import(&text);
-        self.pending.extend(imports.names);
+        self.pending.extend(imports.absolute);
         for (dots, relative) in imports.relative {
             let above =
                 package.rsplit('.').take(dots - 1).map(|part| part.len() + 1).sum::<usize>();
@@ -258,31 +258,9 @@ fn text(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The imports that happen when a file is imported.
-fn at_import(text: &[u8]) -> Imports {
-    Imports::of(&without_functions(text))
-}
-
-/// A text without functions and without what stands under `if TYPE_CHECKING:`, by how far
-/// lines are indented.
-fn without_functions(text: &[u8]) -> Vec<u8> {
-    const BEGINS: [&[u8]; 4] =
-        [b"def ", b"async def ", b"if TYPE_CHECKING", b"if typing.TYPE_CHECKING"];
-    let mut kept = Vec::with_capacity(text.len());
-    let mut outer = None;
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
-        let code = line.trim_ascii();
-        let indent = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        // A bracket ends the arguments, behind which the body begins.
-        let goes_on = |outer| indent > outer || code.is_empty() || code.starts_with(b")");
-        if outer.is_some_and(goes_on) {
-            continue;
-        }
-        outer = BEGINS.iter().any(|begin| code.starts_with(begin)).then_some(indent);
-        if outer.is_none() {
-            kept.extend_from_slice(line);
-        }
-    }
-    kept
+fn at_import(text: &[u8]) -> Names {
+    let mut budget = usize::MAX;
+    Imports::of(text, &mut budget).eager
 }
 
 #[cfg(test)]

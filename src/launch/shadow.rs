@@ -7,13 +7,17 @@
 //!
 //! The rules are those of `importlib`'s `FileFinder`: a package, then an extension module,
 //! then source, then byte code; a directory that is none of these only if nothing else of
-//! the name is found anywhere.
+//! the name is found anywhere. Where a zip archive stands in place of a directory, those of
+//! `zipimport` count: a package, then a module, as byte code or source, and no extension
+//! modules.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::archive::Archive;
 use crate::key::which::FileId;
 
 /// A file that comes before a module of an image.
@@ -32,16 +36,26 @@ pub struct Shadow {
 /// this very directory is itself what Python would find, and one that is built in comes
 /// before all directories. `suffixes` are the endings of extension modules of the
 /// interpreter. Anything of the name is found in place of those in `absent`, which were looked
-/// for in vain. One reading of the directory; a directory that cannot be read has nothing
-/// to import either.
+/// for in vain. One reading of the directory, or of the archive in its place; a directory
+/// that cannot be read has nothing to import either.
+///
+/// # Errors
+/// When it is an archive that cannot be looked into: a phrase that follows its name.
 pub fn find(
     directory: &Path,
     modules: &BTreeMap<String, Option<PathBuf>>,
     absent: &[String],
     suffixes: &[String],
-) -> Option<Shadow> {
+) -> Result<Option<Shadow>, String> {
     let mut found: Option<Shadow> = None;
-    for entry in fs::read_dir(directory).ok()?.flatten() {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return find_in_archive(directory, modules, absent, suffixes);
+        }
+        Err(_) => return Ok(None),
+    };
+    for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.as_bytes();
         let stem = &name[..memchr::memchr(b'.', name).unwrap_or(name.len())];
@@ -70,7 +84,73 @@ pub fn find(
             found = Some(Shadow { module: module.to_owned(), path });
         }
     }
-    found
+    Ok(found)
+}
+
+/// Looks through the archives among the places where an image looked for its modules.
+///
+/// # Errors
+/// As [`find`], with the archive.
+pub fn find_among(
+    search_path: &[PathBuf],
+    modules: &BTreeMap<String, Option<PathBuf>>,
+    suffixes: &[String],
+) -> Result<Option<Shadow>, (PathBuf, String)> {
+    for (at, place) in search_path.iter().enumerate() {
+        if !place.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            continue;
+        }
+        let before = &search_path[..at];
+        let comes_later = |(_, origin): &(&String, &Option<PathBuf>)| {
+            origin.as_ref().is_some_and(|origin| !before.contains(origin))
+        };
+        let modules = modules.iter().filter(comes_later);
+        let modules = modules.map(|(name, origin)| (name.clone(), origin.clone())).collect();
+        let found = find(place, &modules, &[], suffixes).map_err(|why| (place.clone(), why))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// As [`find`], where the place is not a directory.
+fn find_in_archive(
+    place: &Path,
+    modules: &BTreeMap<String, Option<PathBuf>>,
+    absent: &[String],
+    suffixes: &[String],
+) -> Result<Option<Shadow>, String> {
+    let Some(archive) = Archive::at(place)? else {
+        // `library.zip/directory` is a place to import from as well.
+        let above = place.ancestors().skip(1).find(|above| above.is_file());
+        return match above.map(Archive::at).transpose()?.flatten() {
+            Some(_) => Err("lies in a zip archive".to_owned()),
+            None => Ok(None),
+        };
+    };
+    let own = FileId::of(place);
+    let is_elsewhere = |origin: &Path| origin != place && FileId::of(origin) != own;
+    let of_file = archive.files().filter_map(|name| {
+        let (module, ending) = name.split_at(name.find(['/', '.'])?);
+        let wins = matches!(ending, ".py" | ".pyc" | "/__init__.py" | "/__init__.pyc");
+        let wins = wins
+            && match modules.get(module) {
+                Some(origin) => origin.as_deref().is_some_and(is_elsewhere),
+                None => absent.iter().any(|absent| absent == module),
+            };
+        wins.then_some((module, name))
+    });
+    // A namespace package in the image would have gained a part.
+    let of_directory = archive.directories().filter_map(|name| {
+        let origin = modules.get(name)?.as_deref()?;
+        let own = origin.join(name);
+        let adds = own.is_dir() && !is_package(&own, suffixes) && is_elsewhere(origin);
+        adds.then_some((name, name))
+    });
+    // Entries are in no order; the answer is to be the same each time.
+    let found = of_file.chain(of_directory).min();
+    Ok(found.map(|(module, name)| Shadow { module: module.to_owned(), path: place.join(name) }))
 }
 
 /// Whether a directory is a package of its own. A namespace package, which is a directory
@@ -114,7 +194,7 @@ mod tests {
             let suffixes =
                 [".cpython-311-x86_64-linux-gnu.so", ".abi3.so", ".so"].map(String::from);
             let absent = ["speedups".to_owned()];
-            let found = find(self.directory.path(), &self.modules, &absent, &suffixes)?;
+            let found = find(self.directory.path(), &self.modules, &absent, &suffixes).unwrap()?;
             let path = found.path.strip_prefix(self.directory.path()).unwrap();
             Some(format!("{} by {}", found.module, path.display()))
         }
@@ -176,7 +256,60 @@ mod tests {
         place.modules.insert("json".into(), Some(link.clone()));
         assert_eq!(place.find(), None, "the module's own directory by another name");
         fs::remove_dir_all(link.parent().unwrap()).unwrap();
-        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[], &[]), None);
+        assert_eq!(find(Path::new("/nonexistent"), &place.modules, &[], &[]), Ok(None));
+    }
+
+    #[test]
+    fn archives_in_place_of_directories() {
+        let place = Place::new(&[]);
+        let archive = place.directory.path().join("a.zip");
+        let suffixes = [".so".to_owned()];
+        let absent = ["speedups".to_owned()];
+        let found = |modules: &BTreeMap<_, _>, files: &[&str]| {
+            let files: Vec<_> = files.iter().map(|file| (*file, "")).collect();
+            crate::launch::archive::testing::write(&archive, b"", &files);
+            let found = find(&archive, modules, &absent, &suffixes).unwrap()?;
+            Some(found.path.strip_prefix(&archive).unwrap().to_str().unwrap().to_owned())
+        };
+        for file in ["numpy.py", "numpy.pyc", "numpy/__init__.py", "speedups.py"] {
+            let files = ["numpyx.py", file, "sys.py", "x/json.py"];
+            assert_eq!(found(&place.modules, &files).as_deref(), Some(file));
+        }
+        for file in ["numpy.so", "numpy/other.py", "numpy", "sys.py", "local/x.py"] {
+            assert_eq!(found(&place.modules, &[file]), None, "{file}");
+        }
+        let spread = Place::new(&["spread/here.py"]);
+        let mut modules = place.modules.clone();
+        modules.insert("spread".into(), Some(spread.directory.path().to_owned()));
+        assert_eq!(found(&modules, &["spread/there.py"]).as_deref(), Some("spread"));
+        modules.insert("json".into(), Some(archive.clone()));
+        assert_eq!(found(&modules, &["json.py"]), None, "its own");
+
+        assert_eq!(
+            find(&archive.join("inside"), &modules, &[], &suffixes),
+            Err("lies in a zip archive".to_owned())
+        );
+        fs::write(&archive, "PK\x05\x06").unwrap();
+        assert!(find(&archive, &modules, &[], &suffixes).is_err());
+        fs::write(&archive, "no archive").unwrap();
+        assert_eq!(find(&archive, &modules, &[], &suffixes), Ok(None));
+        assert_eq!(find(&archive.join("inside"), &modules, &[], &suffixes), Ok(None));
+    }
+
+    #[test]
+    fn archives_among_the_places_of_an_image() {
+        let place = Place::new(&["first/x", "last/x"]);
+        let at = |name: &str| place.directory.path().join(name);
+        crate::launch::archive::testing::write(&at("a.zip"), b"", &[("numpy.py", "")]);
+        let search_path = [at("first"), at("a.zip"), at("none.zip"), at("last")];
+        for (origin, wanted) in [("first", None), ("last", Some("numpy")), ("a.zip", None)] {
+            let modules = [("numpy".to_owned(), Some(at(origin)))].into();
+            let found = find_among(&search_path, &modules, &[]).unwrap();
+            assert_eq!(found.map(|found| found.module).as_deref(), wanted, "{origin}");
+        }
+        fs::write(at("a.zip"), "PK\x05\x06").unwrap();
+        let (path, _) = find_among(&search_path, &BTreeMap::new(), &[]).unwrap_err();
+        assert_eq!(path, at("a.zip"));
     }
 
     #[test]

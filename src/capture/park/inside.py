@@ -579,6 +579,11 @@ def files():
             path = getattr(module, name, None)
             if isinstance(path, str):
                 found[path] = None
+    for finder in sys.path_importer_cache.values():
+        # zipimport remembers what is in an archive that it has looked into.
+        archive = getattr(finder, "archive", None)
+        if isinstance(archive, str):
+            found[archive] = None
     found[sys.prefix + "/pyvenv.cfg"] = None
     for directory in site_directories():
         try:

@@ -105,17 +105,21 @@ fn restoring_costs_by_size() {
 }
 
 #[test]
-fn what_was_seen_wins_over_what_the_source_says() {
+fn what_was_seen_counts_besides_what_the_source_says() {
     let names = |text: &str| text.split(' ').map(String::from).collect::<BTreeSet<_>>();
-    let source =
-        |imports| Source { form: super::super::source::Form::File, first_path: None, imports };
+    let source = |imports| Source {
+        form: super::super::source::Form::File,
+        first_path: None,
+        imports,
+        eager: Default::default(),
+    };
     let said = |remembered: Option<&str>, read: Option<&str>| {
         let remembered = remembered.map(names);
         let imported = imported(remembered.as_ref(), &source(read.map(names)))?;
         Some((imported.modules.into_iter().collect::<Vec<_>>().join(" "), imported.from))
     };
     let (seen, read) = (KnownFrom::LastRun, KnownFrom::Source);
-    assert_eq!(said(Some("a b"), Some("c")), Some(("a b".into(), seen)));
+    assert_eq!(said(Some("a b"), Some("c")), Some(("a b c".into(), seen)));
     assert_eq!(said(Some("a b"), None), Some(("a b".into(), seen)));
     assert_eq!(said(None, Some("c")), Some(("c".into(), read)));
     assert_eq!(said(None, None), None);

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 else:
     import eight
 ";
-    let names: Vec<String> = at_import(text.as_bytes()).names.into_iter().collect();
+    let names: Vec<String> = at_import(text.as_bytes()).absolute.into_iter().collect();
     assert_eq!(names, ["eight", "four", "one", "six", "six.y"]);
 }
 

@@ -65,24 +65,53 @@ fn forms_and_first_paths() {
 }
 
 #[test]
-fn zip_files_and_byte_code_are_not_known() {
+fn byte_code_is_not_known() {
     let place = Place::new(&[("cwd/short", "PK"), ("cwd/x.pyc", "import a")]);
-    let mut zip = b"#!/usr/bin/env pyrun\nPK\x03\x04 and so on PK\x05\x06".to_vec();
-    zip.extend([0; 16]);
-    fs::write(place.at("cwd/app"), &zip).unwrap();
-    zip.extend(b"\x05\0hello");
-    zip.extend([b' '; 60]);
-    fs::write(place.at("cwd/commented"), &zip).unwrap();
     fs::write(place.at("cwd/code"), b"\xa7\r\r\n\0\0\0\0").unwrap();
-    for name in ["app", "commented"] {
-        let miss = place.look(&[name]).unwrap_err().to_string();
-        assert_eq!(miss, format!("{name} is a zip archive"));
-    }
     for name in ["code", "x.pyc"] {
         let source = place.look(&[name]).unwrap();
         assert_eq!((source.form, source.imports), (Form::File, None), "{name}");
     }
     assert_eq!(place.look(&["short"]).unwrap().form, Form::File);
+}
+
+#[test]
+fn programs_in_archives() {
+    let place = Place::new(&[("cwd/beside.py", "import unseen")]);
+    let main = "import helper, beside\nfrom package import part\ndef f(): import sqlite3";
+    let files = [
+        ("__main__.py", main),
+        ("helper.py", "import json"),
+        ("package/__init__.py", "from .deep.er import thing"),
+        ("package/part.py", "import re\ndef f():\n from . import late"),
+        ("package/late.py", "import csv"),
+        ("package/deep/er.py", "import ast"),
+        ("unused.py", "import unused"),
+    ];
+    archive::testing::write(&place.at("cwd/app"), b"#!/usr/bin/env pyrun\n", &files);
+    let source = place.look(&["app"]).unwrap();
+    assert_eq!((source.form, &source.first_path), (Form::Archive, &Some(place.at("cwd/app"))));
+    let eager = ["ast", "beside", "helper", "json", "package", "re"];
+    assert_eq!(source.eager.iter().collect::<Vec<_>>(), eager);
+    let imports = ["ast", "beside", "csv", "helper", "json", "package", "re", "sqlite3"];
+    assert_eq!(place.imports(&["-I", "app"]), imports);
+    assert_eq!(place.imports(&["./app"]), imports, "however it is written");
+    assert_eq!(place.first_path(&["./app"]), Some(place.at("cwd/app")));
+}
+
+#[test]
+fn odd_archives() {
+    let place = Place::new(&[]);
+    let miss = |name| place.look(&[name]).unwrap_err().to_string();
+    archive::testing::write(&place.at("cwd/none"), b"", &[("main.py", "")]);
+    assert_eq!(miss("none"), "none has no __main__ module");
+    archive::testing::write(&place.at("cwd/compiled"), b"", &[("__main__.pyc", "")]);
+    let source = place.look(&["compiled"]).unwrap();
+    assert_eq!((source.form, source.imports), (Form::Archive, None));
+    fs::write(place.at("cwd/empty"), [b"PK\x05\x06".as_slice(), &[0; 18]].concat()).unwrap();
+    assert_eq!(miss("empty"), "empty has no __main__ module");
+    fs::write(place.at("cwd/broken"), b"PK\x05\x06").unwrap();
+    assert!(miss("broken").starts_with("broken is a zip archive that cannot be read: "));
 }
 
 #[test]
@@ -95,7 +124,8 @@ fn a_pipe_is_not_read() {
 
 #[test]
 fn a_program_in_a_pipe_stays_in_it() {
-    let (read, write) = nix::unistd::pipe().unwrap();
+    // Other tests start processes, which must not keep it open.
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
     let mut text = [0; 100];
     assert_eq!(peek_pipe(read.as_fd(), &mut text), Err(nix::Error::EAGAIN), "nothing there yet");
     nix::unistd::write(&write, b"import numpy\n").unwrap();
@@ -124,6 +154,19 @@ fn modules_beside_the_program_are_followed() {
     assert_eq!(place.imports(&["x.py"]), wanted);
     assert_eq!(place.imports(&["-c", "import helper"]), wanted);
     assert_eq!(place.imports(&["-I", "x.py"]), ["helper", "numpy", "package"]);
+}
+
+#[test]
+fn what_functions_import_comes_last() {
+    let place = Place::new(&[
+        ("cwd/x.py", "def f():\n import first, json\nimport second"),
+        ("cwd/first.py", "import re, second"),
+        ("cwd/second.py", "import ast\ndef f(): import csv"),
+    ]);
+    let source = place.look(&["x.py"]).unwrap();
+    assert_eq!(source.eager, ["ast", "second"].map(String::from).into());
+    let all = ["ast", "csv", "first", "json", "re", "second"].map(String::from).into();
+    assert_eq!(source.imports, Some(all));
 }
 
 #[test]

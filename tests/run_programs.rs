@@ -1,0 +1,333 @@
+//! Whatever a person starts as a program: zip archives, `#!` lines, console scripts, `-m`.
+
+mod common;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use common::sides::{Case, compare};
+use common::{IMAGE, Lab, a_python, binary, ground, labs, pythons, run};
+
+/// What the image holds.
+const RECIPE: &str = "import csv, json, logging";
+
+fn all() -> &'static [Lab] {
+    static LABS: OnceLock<Vec<Lab>> = OnceLock::new();
+    LABS.get_or_init(|| labs(pythons().iter().collect(), RECIPE))
+}
+
+/// Makes an archive by Python's own means: the texts of files go in as they are, deflated.
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    const MAKE: &str = "\
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as archive:
+    for name, text in zip(sys.argv[2::2], sys.argv[3::2]):
+        archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)";
+    let path = ground().no_file("archive");
+    let mut command = Command::new(&a_python().path);
+    command.args(["-c", MAKE]).arg(&path);
+    command.args(files.iter().flat_map(|(name, text)| [name, text]));
+    run(&mut command).success();
+    fs::read(&path).unwrap()
+}
+
+fn with_front(front: &str, archive: &[u8]) -> Vec<u8> {
+    [front.as_bytes(), archive].concat()
+}
+
+#[test]
+fn programs_in_archives() {
+    if !common::criu() {
+        return;
+    }
+    let main = "\
+import sys, json, csv, pkgutil
+print(sys.argv, sys.path[0], __file__, __name__, repr(__package__), __spec__.name)
+print(__spec__.origin, type(__loader__).__name__, __loader__.archive, __loader__.get_data(__file__)[:6])
+print(sorted(n for n in globals() if not n.startswith('__')))
+import helper, package.part
+from package import data
+print(helper.__file__, helper.__cached__, package.__path__, data())
+print(pkgutil.get_data('package', 'data.txt'), [m.name for m in pkgutil.iter_modules([sys.path[0]])])
+try:
+    import importlib.resources as resources
+    print(resources.files('package').joinpath('data.txt').read_text())
+except (ImportError, AttributeError):
+    pass
+import inspect
+print(inspect.getsource(helper))
+if sys.argv[1:] == ['exit']: sys.exit(3)
+if sys.argv[1:] == ['say']: sys.exit('said')
+if sys.argv[1:] == ['raise']: helper.fail(0)
+";
+    let files = [
+        ("__main__.py", main),
+        ("helper.py", "def fail(x):\n    return 1 / x\n"),
+        ("package/__init__.py", "def data():\n    from . import part\n    return part.VALUE\n"),
+        ("package/part.py", "VALUE = 'a value'\n"),
+        ("package/data.txt", "some data"),
+    ];
+    let program = archive(&files);
+    let front = with_front("#!/usr/bin/env pyrun\n", &program);
+    let compiled = "import py_compile, zipfile, sys
+py_compile.compile('main.py', 'main.pyc')
+zipfile.ZipFile('program', 'w').write('main.pyc', '__main__.pyc')";
+    let zipapp = "$PYIMG_PYTHON -m zipapp source -o program -p '/usr/bin/env pyrun' && \"$@\"; \
+        status=$?; rm -r program source; echo $status";
+    let labs: Vec<&Lab> = all().iter().collect();
+    let of = |name: &str, arguments: &[&str]| Case::of(name, arguments).file("app.pyz", &program);
+    compare(
+        &labs,
+        &[
+            of("archive", &["app.pyz", "one", "two words"]).ends(0),
+            of("archive here", &["./app.pyz"]).ends(0),
+            of("status", &["app.pyz", "exit"]).ends(3),
+            of("status in words", &["app.pyz", "say"]).ends(1),
+            of("traceback", &["app.pyz", "raise"]).ends(1),
+            of("link", &["link"]).shell("ln -s app.pyz link; \"$@\"").ends(0),
+            of("full path", &[]).shell("\"$@\" \"$PWD/app.pyz\"").ends(0),
+            Case::of("front", ["app", "x"]).file("app", &front).ends(0),
+            Case::of("in a directory", ["bin/app"]).file("bin/app", &front).ends(0),
+            Case::of("zipapp", ["program", "x"])
+                .file("source/__main__.py", "import json, tool; print(tool.__file__); tool.run()")
+                .file("source/tool.py", "import sys\ndef run(): print(sys.argv); sys.exit(4)")
+                .shell(zipapp),
+            Case::of("zipapp of a function", ["program"])
+                .file("source/tool.py", "import json\ndef run(): print(json.dumps([__file__]))")
+                .shell(&zipapp.replace("-o", "-m tool:run -o")),
+            // Only who names an image can have one: what it imports cannot be seen.
+            Case::of("compiled", ["program"])
+                .file("main.py", "import json; print(__file__, json.dumps(1))")
+                .file("make.py", compiled)
+                .shell("$PYIMG_PYTHON make.py && rm *.py *.pyc && \"$@\"; rm -r program"),
+            Case::of("shadow", ["program"])
+                .file(
+                    "program",
+                    archive(&[("__main__.py", "import json"), ("json.py", "print(1)")]),
+                )
+                .misses("program/json.py would be imported as json"),
+            Case::of("no main", ["program"])
+                .file("program", archive(&[("main.py", "")]))
+                .misses("program has no __main__ module")
+                .ends(1),
+            Case::of("no archive but by a word", ["program"])
+                .file("program", "import json\nprint('a program')\n# PK\x05\x06\n")
+                .misses("program is a zip archive that cannot be read")
+                .ends(0),
+            Case::of("cut short", ["program"])
+                .file("program", &program[program.len() - 200..])
+                .misses("program is a zip archive"),
+        ],
+    );
+}
+
+/// A directory with an archive in it, and a lab with an image that was built with the
+/// archive, or the place for one, on `PYTHONPATH`.
+struct Library {
+    lab: Lab,
+    directory: PathBuf,
+}
+
+impl Library {
+    fn new(recipe: &str, files: &[(&str, &str)]) -> Self {
+        let library = Self {
+            lab: Lab {
+                python: a_python().clone(),
+                store: ground().no_file("store"),
+                turn: Default::default(),
+            },
+            directory: ground().dir("library"),
+        };
+        if !files.is_empty() {
+            library.write(files);
+        }
+        let mut command = common::pyimg(&library.lab.store);
+        command.args(["build", recipe, "--name", IMAGE, "--python"]).arg(&library.lab.python.path);
+        run(command.env("PYTHONPATH", library.path())).success();
+        library
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join("library.zip")
+    }
+
+    fn write(&self, files: &[(&str, &str)]) {
+        let new = self.directory.join("new");
+        fs::write(&new, archive(files)).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+
+    /// What a program prints, and why it was a miss if it was one; plain Python prints the
+    /// same.
+    fn run(&self, code: &str) -> (String, Option<String>) {
+        let with = |mut command: Command| {
+            command.args(["-c", code]).env("PYTHONPATH", self.path());
+            run(command.current_dir(ground().dir("cwd")))
+        };
+        let mut output = with(self.lab.pyrun());
+        let miss = output.take_miss();
+        assert_eq!(output, with(self.lab.plain()));
+        (output.success(), miss)
+    }
+}
+
+#[test]
+fn archives_on_the_search_path() {
+    if !common::criu() {
+        return;
+    }
+    let library = Library::new("import module", &[("module.py", "VALUE = 'old'")]);
+    let code = "import module; print(module.VALUE)";
+    assert_eq!(library.run(code), ("old\n".into(), None));
+    library.write(&[("module.py", "VALUE = 'new'")]);
+    let changed = Some(format!("{} has changed", library.path().display()));
+    assert_eq!(library.run(code), ("new\n".into(), changed.clone()));
+
+    // What is in an archive that was looked into is remembered, and so it must not change.
+    let library = Library::new("import json", &[("module.py", "VALUE = 'old'")]);
+    let code = "import json, module; print(module.VALUE)";
+    assert_eq!(library.run(code), ("old\n".into(), None));
+    library.write(&[("filler.py", "x = 1"), ("module.py", "VALUE = 'new'")]);
+    let changed = Some(format!("{} has changed", library.path().display()));
+    assert_eq!(library.run(code), ("new\n".into(), changed));
+    library.write(&[("json.py", ""), ("module.py", "VALUE = 'new'")]);
+    let shadowed = format!("{}/json.py would be imported as json", library.path().display());
+    assert_eq!(library.run(code), ("new\n".into(), Some(shadowed)));
+    fs::write(library.path(), "PK\x05\x06").unwrap();
+    let (_, miss) = library.run("import json");
+    assert!(miss.is_some_and(|miss| miss.contains("is a zip archive that cannot be read")));
+
+    // Nothing was there when the image was built.
+    let library = Library::new("import json", &[]);
+    assert_eq!(library.run("import json"), (String::new(), None));
+    library.write(&[("module.py", "VALUE = 'late'")]);
+    assert_eq!(library.run(code), ("late\n".into(), None));
+    library.write(&[("json/__init__.py", "VALUE = 'own'")]);
+    let (text, miss) = library.run("import json; print(json.VALUE)");
+    assert_eq!(text, "own\n");
+    assert!(miss.is_some_and(|miss| miss.ends_with("would be imported as json")));
+}
+
+#[test]
+fn a_program_that_is_replaced() {
+    if !common::criu() {
+        return;
+    }
+    let lab = Lab::new(a_python(), RECIPE);
+    let program = ground().dir("programs").join("app");
+    for text in ["import json, x; print(x.Y)", "import json, x; print(x.Y + 1)"] {
+        for value in ["Y = 1", "Y = 20"] {
+            let files = [("__main__.py", text), ("x.py", value)];
+            fs::write(&program, with_front("#!/bin/sh\n", &archive(&files))).unwrap();
+            let program = program.to_str().unwrap();
+            // Found by itself, by what is imported in the archive.
+            let output = lab.hit(&[program]);
+            assert_eq!(output, run(lab.plain().arg(program)));
+            assert_eq!(output.code(), 0);
+        }
+    }
+    let files = [("__main__.py", "import x"), ("x.py", "import nothing_known")];
+    fs::write(&program, archive(&files)).unwrap();
+    let (reason, _) = lab.miss(&[program.to_str().unwrap()]);
+    assert_eq!(reason, "no image holds a module that the program imports");
+}
+
+/// A file that can be started.
+fn executable(path: &Path, text: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Starts a file as a shell would, with `pyrun` on the path.
+fn start(lab: &Lab, program: &Path, arguments: &[&str]) -> Command {
+    let model = lab.pyrun();
+    let mut command = Command::new(program);
+    command.env_clear().args(arguments).stdin(std::process::Stdio::null());
+    command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut path = OsString::from(binary("pyrun").parent().unwrap());
+    path.push(":/usr/bin:/bin");
+    command.env("PATH", path);
+    command
+}
+
+#[test]
+fn first_lines() {
+    if !common::criu() {
+        return;
+    }
+    let text = "import sys, json\nprint(sys.argv, sys.flags, sys.path[0], __file__)\nsys.exit(5)\n";
+    let zipped = archive(&[("__main__.py", text)]);
+    let directory = ground().dir("first-lines");
+    let plain = Lab::new(a_python(), RECIPE);
+    let optimised = Lab::with(a_python(), &[RECIPE, "--", "-O", "-B"]);
+    for (lab, name, line, flags) in [
+        (&plain, "env", "#!/usr/bin/env pyrun\n", &[][..]),
+        (&plain, "options", "#!/usr/bin/env -S pyrun --image image\n", &[]),
+        (&optimised, "flags", "#!/usr/bin/env -S pyrun -O -B\n", &["-O", "-B"]),
+        (&optimised, "both", "#!/usr/bin/env -S pyrun --image=image -OB\n", &["-O", "-B"]),
+    ] {
+        for (name, text) in [(name, text.as_bytes()), (&*format!("{name}.pyz"), &zipped)] {
+            let path = directory.join(name);
+            executable(&path, with_front(line, text));
+            let before = lab.uses();
+            let output = run(&mut start(lab, &path, &["a b", "-O"]));
+            assert_eq!(lab.uses(), before + 1, "{name}: {}", output.stderr_text());
+            assert_eq!(output.code(), 5);
+            let mut python = lab.plain();
+            let wanted = run(python.args(flags).arg(&path).args(["a b", "-O"]));
+            assert_eq!(output, wanted, "{name}");
+        }
+    }
+    // Without `-S` all is one word, for plain Python as well.
+    let path = directory.join("one-word");
+    executable(&path, "#!/usr/bin/env pyrun -O\n");
+    assert_eq!(run(&mut start(&plain, &path, &[])).code(), 127);
+}
+
+#[test]
+fn console_scripts() {
+    if !common::criu() {
+        return;
+    }
+    let python = a_python();
+    let venv = ground().dir("venv");
+    run(Command::new(&python.path).args(["-m", "venv", "--without-pip"]).arg(&venv)).success();
+    let own = venv.join("bin/python");
+    let (major, minor) = python.version;
+    let site = venv.join(format!("lib/python{major}.{minor}/site-packages"));
+    fs::create_dir_all(site.join("tool")).unwrap();
+    fs::write(site.join("tool/__init__.py"), "import json\n").unwrap();
+    fs::write(site.join("tool/__main__.py"), "from tool.cli import main\nmain()\n").unwrap();
+    let cli = "import sys\ndef main():\n    print(sys.argv, sys.prefix, __file__)\n    return 6\n";
+    fs::write(site.join("tool/cli.py"), cli).unwrap();
+    let script = venv.join("bin/tool");
+    let text = "import re, sys\nfrom tool.cli import main\nif __name__ == '__main__':\n    \
+        sys.argv[0] = re.sub(r'(-script\\.pyw|\\.exe)?$', '', sys.argv[0])\n    sys.exit(main())\n";
+    executable(&script, format!("#!{}\n# -*- coding: utf-8 -*-\n{text}", own.display()));
+    let lab = Lab::with(&common::Python { path: own, ..python.clone() }, &["import tool.cli"]);
+
+    // The interpreter is the script's own; for `-m` it is that of the environment.
+    let script = script.to_str().unwrap();
+    let mut wanted = Command::new(script);
+    let wanted = run(ground().clean(&mut wanted, &lab.store).args(["x", "--y"]));
+    assert_eq!(wanted.code(), 6);
+    let with = |arguments: &[&str], variable: Option<(&str, &Path)>| {
+        let before = lab.uses();
+        let mut command = lab.pyrun();
+        command.args(arguments).env_remove("PYIMG_PYTHON").envs(variable);
+        let output = run(&mut command);
+        assert_eq!(lab.uses(), before + 1, "{arguments:?}: {}", output.stderr_text());
+        output
+    };
+    assert_eq!(with(&[script, "x", "--y"], None), wanted);
+    assert_eq!(run(lab.plain().args([script, "x", "--y"])), wanted);
+    let module = with(&["-m", "tool", "x"], Some(("VIRTUAL_ENV", &venv)));
+    assert_eq!(module, run(lab.plain().args(["-m", "tool", "x"])));
+    let code = ["-c", "import tool.cli as t; t.main()"];
+    assert_eq!(with(&code, Some(("VIRTUAL_ENV", &venv))), run(lab.plain().args(code)));
+}
