@@ -27,11 +27,14 @@ pub struct Many {
     whole: HashMap<Box<[u8]>, Option<Changed>>,
     whole_bytes: usize,
     /// By the text of a directory's path, then by the text about a name there.
-    directories: HashMap<Box<str>, [HashMap<Box<str>, Option<Changed>>; 4]>,
+    directories: HashMap<Box<str>, [Answers; 4]>,
     /// By the text about a directory that was looked through.
-    listings: HashMap<Box<str>, Option<Changed>>,
+    listings: Answers,
     count: usize,
 }
+
+/// What was found out, by the text about it.
+type Answers = HashMap<Box<str>, Option<Changed>>;
 
 #[derive(Deserialize)]
 struct RawEvidence<'a> {
