@@ -61,6 +61,8 @@ pub struct Report {
     pub variables: Vec<String>,
     /// Whether it went through all of them.
     pub all_variables: bool,
+    /// Whether a directory was listed by a relative path.
+    pub relative: bool,
     /// What may make the image differ from plain Python, and the module that did it.
     pub doubts: Vec<(String, String)>,
     /// How long each top-level module took, in nanoseconds.

@@ -113,7 +113,10 @@ impl Dumped {
         let own = |path: &Path| {
             self.journal.made(path) || path.extension().is_some_and(|ending| ending == "pyc")
         };
-        match read.iter().find(|path| !own(path) && changed_since(path, self.started)) {
+        let was_read = |path: &PathBuf| self.journal.read.contains_key(path);
+        let is_gone = |path: &PathBuf| was_read(path) && path.symlink_metadata().is_err();
+        let changed = |path: &PathBuf| is_gone(path) || changed_since(path, self.started);
+        match read.iter().find(|path| !own(path) && changed(path)) {
             Some(path) => Err(changed_meanwhile(path)),
             None => Ok(()),
         }
@@ -122,8 +125,14 @@ impl Dumped {
     /// What has come into a directory since the imports looked there would be taken for what
     /// they saw.
     fn refuse_new(&self, evidence: &Evidence) -> Result<()> {
-        match evidence.listed_paths().find(|path| changed_since(path, self.started)) {
-            Some(path) => Err(changed_meanwhile(&path)),
+        let new =
+            |path: &PathBuf| changed_since(path, self.started) || made_since(path, self.started);
+        if let Some(path) = evidence.listed_paths().find(new) {
+            return Err(changed_meanwhile(&path));
+        }
+        let changed = |directory: &&PathBuf| status_changed_since(directory, self.started);
+        match self.report.listed.iter().find(changed) {
+            Some(directory) => Err(changed_meanwhile(directory)),
             None => Ok(()),
         }
     }
@@ -136,7 +145,7 @@ impl Dumped {
                     .contains(&asker.nearest.as_str())
                 && !is_renewed(*question, &asker.importing)
         };
-        self.journal.relative || self.journal.questions.iter().any(asked)
+        self.journal.relative || self.report.relative || self.journal.questions.iter().any(asked)
     }
 
     /// # Errors
@@ -251,11 +260,22 @@ fn changed_meanwhile(path: &Path) -> Error {
         .hint("build it again")
 }
 
-/// Whether a file has been written, or put in its place, after a moment.
+/// Whether a file, no directory, has been written or put in its place after a moment.
 fn changed_since(path: &Path, moment: SystemTime) -> bool {
+    !path.is_dir() && status_changed_since(path, moment)
+}
+
+fn status_changed_since(path: &Path, moment: SystemTime) -> bool {
     path.metadata().is_ok_and(|found| {
         let changed = UNIX_EPOCH
             + Duration::new(found.ctime().max(0).cast_unsigned(), found.ctime_nsec() as u32);
-        !found.is_dir() && changed > moment
+        changed > moment
     })
+}
+
+/// Whether a directory, which changes with what is in it, has been made after a moment; no
+/// if the file system does not know.
+fn made_since(path: &Path, moment: SystemTime) -> bool {
+    let made = path.metadata().and_then(|found| found.created());
+    path.is_dir() && made.is_ok_and(|made| made > moment)
 }

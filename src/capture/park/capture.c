@@ -267,6 +267,7 @@ static void remember(PyObject *inside)
         py.Py_IncRef(image.held[i]);
         python_drop(before);
     }
+    image.path_index = py.PyLong_AsLong(take(kept, "path_index"));
     image.full_end = py.PyObject_IsTrue(take(kept, "full_end")) != 0;
     image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());

@@ -95,6 +95,7 @@ __attribute__((constructor)) static void library_loaded(void)
         remember_signals();
         origin.zone = copy_variable("TZ");
         origin.sentinel = strdup(variable + used);
+        observe_start();
     }
     free(variable);
 }

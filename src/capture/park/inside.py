@@ -24,7 +24,7 @@ import time
 
 main_names = dict(sys.modules["__main__"].__dict__)
 originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-state = {"start": 0, "path0": None, "imported": BEFORE}
+state = {"start": 0, "path0": None, "path_index": 0, "imported": BEFORE}
 
 
 # --- The recipe -----------------------------------------------------------
@@ -103,7 +103,7 @@ def stand_in(argv, tail, path0):
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[-1:] = tail
     if not safe_path:
-        sys.path.insert(0, path0)
+        sys.path.insert(max(state["path_index"], 0), path0)
         state["path0"] = path0
 
 
@@ -273,7 +273,7 @@ def observe():
 
     for known in lookups, variables, listed, distributions, doubts, temporary:
         known.clear()
-    state["all_variables"] = False
+    state["all_variables"] = state["relative"] = False
     state["directory"] = directory_now()
     kept = os.environ._data
     state["variables"] = os.environ, kept
@@ -289,6 +289,10 @@ def stop_observing():
     environ, kept = state.pop("variables")
     if type(getattr(environ, "_data", None)) is Variables:
         now = dict(dict.items(environ._data))
+        for name in kept.keys() - now.keys():
+            environ_set.pop(name, None)
+            environ_unset.append(name)
+        environ_set.update((n, v) for n, v in now.items() if kept.get(n) != v)
         kept.clear()
         kept.update(now)
         set_variables(kept)
@@ -326,11 +330,14 @@ def hear(event, arguments):
         lister = frame.f_globals.get("__name__") or ""
         if frame.f_code.co_name != "_fill_cache" and not lister.startswith("importlib.metadata"):
             path = arguments[0] if arguments[0] is not None else "."
+            if isinstance(path, int):
+                path = posix.readlink(f"/proc/self/fd/{path}")
             if hasattr(path, "__fspath__"):
                 path = path.__fspath__()
             if isinstance(path, bytes):
                 path = path.decode(sys.getfilesystemencoding(), "surrogateescape")
             if isinstance(path, str):
+                state["relative"] |= path[:1] != "/"
                 listed[path if path[:1] == "/" else f"{directory_now()}/{path}"] = None
     elif event.startswith("tempfile."):
         temporary[arguments[0]] = module
@@ -342,6 +349,8 @@ def hear(event, arguments):
         doubts["started a process", module] = None
 
 
+environ_set = {}  # what modules have set in os.environ, for every program
+environ_unset = []
 lookups = []  # (when, name, where, by whom)
 variables = set()
 listed = {}  # directories
@@ -410,7 +419,7 @@ def report():
             "files": files(),
             "site_directories": site_directories(),
             "import_ns": took,
-            "sys_path": [path for path in sys.path[own_entry() :] if isinstance(path, str)],
+            "sys_path": [path for path in without_own_entry() if isinstance(path, str)],
             "own_directory": own_directory(),
             "looked_for": looked_for(),
             "distributions": {
@@ -421,6 +430,7 @@ def report():
             "listed": list(listed),
             "variables": [text_of(name) for name in variables],
             "all_variables": state["all_variables"],
+            "relative": state["relative"],
             "doubts": [list(doubt) for doubt in doubts],
             "import_times": import_times(),
             "import_needs": import_needs(),
@@ -482,6 +492,12 @@ def looked_for():
             names.setdefault(directory, {})[last] = None
             if directory == place:
                 break
+    site = sys.modules.get("site")
+    for directory in sys.path if site and not sys.flags.no_site else ():
+        if isinstance(directory, str) and directory[:1] == "/" and directory != state["path0"]:
+            for name in "sitecustomize", "usercustomize":
+                if name not in sys.modules:
+                    names.setdefault(directory, {})[name] = None
     return {directory: list(found) for directory, found in names.items()}
 
 
@@ -539,8 +555,14 @@ def values_name(value, attribute):
 
 
 def own_entry():
-    """How many entries at the front of sys.path are there for this recipe only."""
-    return state["path0"] is not None and sys.path[:1] == [state["path0"]]
+    """Where in sys.path the entry is that is there for this recipe only, or None."""
+    path0 = state["path0"]
+    return sys.path.index(path0) if path0 is not None and path0 in sys.path else None
+
+
+def without_own_entry():
+    own = own_entry()
+    return [path for index, path in enumerate(sys.path) if index != own]
 
 
 def own_directory():
@@ -619,8 +641,11 @@ def tidy():
     if hooks:
         for function, arguments, keywords in reversed(hooks.get_before_snapshot()):
             function(*arguments, **keywords)
-    if own_entry():
-        del sys.path[0]
+    if state["path0"] is not None:
+        own = own_entry()
+        state["path_index"] = -1 if own is None else own  # -1: the recipe wants none
+        if own is not None:
+            del sys.path[own]
     for path in state["path0"], posix.getcwd():
         if path not in sys.path:
             sys.path_importer_cache.pop(path, None)
@@ -788,6 +813,9 @@ def settle():
         "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
         "raw_streams": raw_streams,
         "is_finalizing": True.__bool__,
+        "path_index": state["path_index"],
+        "environ_set": environ_set,
+        "environ_unset": environ_unset,
         "full_end": bool(flags.verbose or flags.dev_mode or flags.inspect or sys.abiflags),
         "modules": modules,
         # Kept alive, so that the end does not free them object by object.

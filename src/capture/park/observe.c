@@ -10,7 +10,7 @@
  * The journal is a memfd of records: a letter, a text, a NUL.
  *
  *   r PATH   opened for reading          e PATH   looked at, and there
- *   w PATH   opened for writing only     a PATH   looked for, and not there
+ *   w PATH   opened for writing, made    a PATH   looked for, and not there
  *   k PATH   a symbolic link that was read
  *   v NAME   variable read by C code     c        the working directory matters
  *   s PATH   ... because of this relative path
@@ -41,6 +41,7 @@
 extern char **environ;
 
 static int journal = -1;
+static bool starting; /* Python is: only files count, since main asks for many variables */
 static PyObject *audit; /* inside.py's function */
 
 /* What is done to observe is not observed; nor is another thread's use of it. */
@@ -95,9 +96,14 @@ static void note_path(char kind, int directory, const char *path)
 
 static void note_open(int directory, const char *path, int flags, int result)
 {
-    if (result >= 0)
-        note_path((flags & O_ACCMODE) == O_WRONLY ? 'w' : 'r', directory, path);
-    else if (errno == ENOENT || errno == ENOTDIR)
+    bool makes = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+    bool reads = (flags & O_ACCMODE) != O_WRONLY;
+
+    if (result >= 0 && (makes || !reads))
+        note_path('w', directory, path);
+    if (result >= 0 && reads)
+        note_path('r', directory, path);
+    else if (result < 0 && (errno == ENOENT || errno == ENOTDIR))
         note_path('a', directory, path);
 }
 
@@ -250,6 +256,26 @@ VISIBLE int statx(int directory, const char *path, int flags, unsigned mask, str
     return result;
 }
 
+VISIBLE int mkdir(const char *path, mode_t mode)
+{
+    int result;
+    REAL(mkdir);
+    result = real(path, mode);
+    if (result == 0)
+        note_path('w', AT_FDCWD, path);
+    return result;
+}
+
+VISIBLE int mkdirat(int directory, const char *path, mode_t mode)
+{
+    int result;
+    REAL(mkdirat);
+    result = real(directory, path, mode);
+    if (result == 0)
+        note_path('w', directory, path);
+    return result;
+}
+
 VISIBLE ssize_t readlink(const char *restrict path, char *restrict room, size_t size)
 {
     ssize_t result;
@@ -303,7 +329,7 @@ FILE *observe_fopen(const char *path, const char *mode, FILE *file)
 VISIBLE char *getenv(const char *name)
 {
     REAL(getenv);
-    if (journal != -1 && !busy)
+    if (journal != -1 && !busy && !starting)
         note('v', name);
     return real(name);
 }
@@ -311,7 +337,7 @@ VISIBLE char *getenv(const char *name)
 VISIBLE char *secure_getenv(const char *name)
 {
     REAL(secure_getenv);
-    if (journal != -1 && !busy)
+    if (journal != -1 && !busy && !starting)
         note('v', name);
     return real(name);
 }
@@ -371,7 +397,7 @@ static void note_who(char kind)
 {
     int before = errno;
 
-    if (journal == -1 || busy || py.PyGILState_GetThisThreadState() == NULL)
+    if (journal == -1 || busy || starting || py.PyGILState_GetThisThreadState() == NULL)
         return;
     busy = true;
     if (py.PyGILState_Check()) {
@@ -414,7 +440,7 @@ VISIBLE ssize_t getrandom(void *room, size_t length, unsigned flags)
 {
     Dl_info caller, python;
     REAL(getrandom);
-    if (journal != -1)
+    if (journal != -1 && !starting)
         note_who(flags == 0 && dladdr(__builtin_return_address(0), &caller) != 0 &&
                          dladdr((void *)py.PySys_AddAuditHook, &python) != 0 &&
                          caller.dli_fbase == python.dli_fbase
@@ -702,6 +728,8 @@ static void remember_changes(void)
 /* A variable that a module sets while it is imported is set in its program. */
 void observe_reapply(void)
 {
+    if (changes > 0)
+        environ = copy_environment(); /* the request's own is to stay as it is */
     for (size_t i = 0; i < changes; i++) {
         char *name = strndup(set_again[i], name_length(set_again[i]));
 
@@ -713,15 +741,30 @@ void observe_reapply(void)
     }
 }
 
+static void open_journal(void)
+{
+    journal = memfd_create("pyimg-journal", MFD_CLOEXEC);
+    if (journal == -1 || fcntl(journal, F_SETFL, O_APPEND) == -1)
+        abort();
+}
+
+void observe_start(void)
+{
+    starting = true;
+    open_journal();
+}
+
 void observe_begin(PyObject *hook)
 {
+    if (!starting)
+        open_journal();
+    starting = false;
     read_process();
     before = copy_environment();
     audit = hook;
     if (!is_hooked)
         add_hook();
-    journal = memfd_create("pyimg-journal", MFD_CLOEXEC);
-    if (before == NULL || journal == -1 || fcntl(journal, F_SETFL, O_APPEND) == -1)
+    if (before == NULL)
         abort();
 }
 

@@ -77,6 +77,8 @@ struct origin {
     F(unfreeze)      /* gc.unfreeze */ \
     F(stream_types)  /* io.TextIOBase, io.BufferedIOBase, io.RawIOBase */ \
     F(raw_streams)   /* list: what is beneath the standard streams */ \
+    F(environ_set)   /* dict: what modules have set in os.environ */ \
+    F(environ_unset) /* list: what they have taken out of it */ \
     F(is_finalizing) /* says True, for sys.is_finalizing */ \
     F(modules)       /* dict: sys.modules as parked, without __main__ */ \
     F(containers)    /* list: what must not be freed at the end */
@@ -98,6 +100,7 @@ struct image {
     long frozen_count;
     Py_ssize_t builtins_size;
     const char *coerced_lc_ctype; /* set by PEP 538, or NULL */
+    long path_index;              /* of a program's own entry in sys.path; -1 for none */
     bool full_end;                /* this build or these flags want Py_FinalizeEx */
     bool safe_path;               /* -I, -P: no sys.path[0] for programs */
 };

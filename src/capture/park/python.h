@@ -110,6 +110,7 @@ enum {
     F(int, PyDict_SetItem, (PyObject *, PyObject *, PyObject *)) \
     F(int, PyDict_SetItemString, (PyObject *, const char *, PyObject *)) \
     F(Py_ssize_t, PyDict_Size, (PyObject *)) \
+    F(int, PyDict_DelItem, (PyObject *, PyObject *)) \
     F(int, PyDict_Update, (PyObject *, PyObject *)) \
     F(int, PyList_Append, (PyObject *, PyObject *)) \
     F(PyObject *, PyList_GetItem, (PyObject *, Py_ssize_t)) \

@@ -5,13 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* os.environ and posix.environ as they are built at start-up: bytes, the first
- * of two wins. Both were emptied before parking. */
-static void fill_environ(void)
+ * of two wins. Both were emptied before parking. What modules have changed in
+ * os.environ while they were imported comes on top. */
+static void fill_environ(char **variables)
 {
-    for (char **entry = environ; *entry != NULL; entry++) {
+    for (char **entry = variables; *entry != NULL; entry++) {
         const char *value = strchr(*entry, '=');
         PyObject *name, *text;
 
@@ -25,8 +24,14 @@ static void fill_environ(void)
         python_drop(name);
         python_drop(text);
     }
-    if (image.os_environ != PY_NONE && py.PyDict_Update(image.os_environ, image.environ) == -1)
+    if (image.os_environ == PY_NONE)
+        return;
+    if (py.PyDict_Update(image.os_environ, image.environ) == -1 ||
+        py.PyDict_Update(image.os_environ, image.environ_set) == -1)
         gate_fail("os.environ cannot be filled");
+    for (Py_ssize_t i = 0; i < py.PyList_Size(image.environ_unset); i++)
+        if (py.PyDict_DelItem(image.os_environ, py.PyList_GetItem(image.environ_unset, i)) == -1)
+            py.PyErr_Clear(); /* the caller has not set it */
 }
 
 static void fill_list(PyObject *list, char **strings)
@@ -50,7 +55,8 @@ static void fill_list(PyObject *list, char **strings)
 
 static void add_path0(PyObject *path0)
 {
-    if (path0 != NULL && py.PyList_Insert(image.path, 0, path0) == -1)
+    if (path0 != NULL && image.path_index >= 0 &&
+        py.PyList_Insert(image.path, image.path_index, path0) == -1)
         gate_fail("cannot extend sys.path");
     path0_replace(path0);
     python_drop(path0);
@@ -126,7 +132,7 @@ static bool connect_python(const struct request *request)
     PyObject *streams = new_streams(request);
     bool interrupted = false;
 
-    fill_environ();
+    fill_environ(request->environment);
     fill_list(image.argv, request->argv);
     fill_list(image.orig_argv, request->orig_argv);
     if (py.PyList_Size(streams) > 0 || ignored || unignored || duties_zone_changed()) {
