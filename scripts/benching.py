@@ -32,7 +32,8 @@ class Failed(Exception):
 
 def environment(python, store):
     kept = {n: v for n, v in os.environ.items() if n == "PYIMG_CRIU" or not n.startswith(("PYIMG_", "PYTHON"))}
-    return {**kept, "PYIMG_DIR": store, **({"PYIMG_PYTHON": python} if python else {})}
+    # Nothing is built beside what is measured, and no hint said.
+    return {**kept, "PYIMG_DIR": store, "PYIMG_BUILD": "off", **({"PYIMG_PYTHON": python} if python else {})}
 
 
 def output_of(argv, env):
