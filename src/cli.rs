@@ -109,8 +109,8 @@ Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.
 
 const STATS_EXAMPLES: &str = "\
 A hit is a program that pyrun started from an image, a miss one that it ran with plain
-Python, with the reason. Saved is how long the imports of the image took when it was built,
-less the time that the run took to begin. Runs are counted as long as there is a store;
+Python, with the reason. Saved is how long what the program imports took when its image was
+built, less the time that the run took to begin. Runs are counted as long as there is a store;
 those of which nothing could be written are not.";
 
 const DOCTOR_EXAMPLES: &str = "\

@@ -222,7 +222,7 @@ fn wrong_settings_are_named() {
     assert_eq!(said.code(), 2);
     let expected = format!(
         "error: the configuration {}, line 2: unknown field `max-sise`, expected one of \
-         `max-size`, `unused-for`, `cold-after`, `auto-gc`\n",
+         `max-size`, `unused-for`, `cold-after`, `auto-gc`, `build`, `build-priority`\n",
         file.display()
     );
     assert_eq!(said.stderr_text(), expected);

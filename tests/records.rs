@@ -113,7 +113,9 @@ fn hits_and_misses_are_counted_with_their_reasons() {
     assert!(number(&of("restore_ns")) > 0);
     let listed = run(pyimg(&lab.store).args(["ls", "--json"])).success();
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(number(&of("import_ns")), 3 * number(&listed["images"][0]["import_ns"]));
+    // Each program waits for what it imports itself, and no more.
+    let all_imports = 3 * number(&listed["images"][0]["import_ns"]);
+    assert!((1..=all_imports).contains(&number(&of("import_ns"))), "{stats}");
     assert_eq!(
         (&stats["images"][0]["image"], &stats["images"][0]["hits"]),
         (&"image".into(), &3.into())
