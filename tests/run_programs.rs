@@ -205,7 +205,8 @@ fn archives_on_the_search_path() {
     let library = Library::new("import json", &[]);
     assert_eq!(library.run("import json"), (String::new(), None));
     library.write(&[("module.py", "VALUE = 'late'")]);
-    assert_eq!(library.run(code), ("late\n".into(), None));
+    let new = Some(format!("{} is new", library.path().display()));
+    assert_eq!(library.run(code), ("late\n".into(), new));
     library.write(&[("json/__init__.py", "VALUE = 'own'")]);
     let (text, miss) = library.run("import json; print(json.VALUE)");
     assert_eq!(text, "own\n");

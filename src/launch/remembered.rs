@@ -57,7 +57,13 @@ impl Remembered {
     /// What is remembered of the program that is to run.
     pub fn of(records: Records, run: &Run, interpreter: &Interpreter, cwd: &Path) -> Self {
         let id = ProgramId::of(run, interpreter, cwd);
-        let known = id.and_then(|id| records.program(&id));
+        let mut known = id.and_then(|id| records.program(&id));
+        // What a script needed before it was edited says little.
+        if let (Some(known), Some(script)) = (&mut known, run.script())
+            && modified_ns(&cwd.join(script)).is_none_or(|edited| edited > known.last_run_ns)
+        {
+            known.modules = None;
+        }
         let program = known.clone().unwrap_or_else(|| Program::new(run, interpreter, cwd));
         Self { records, id, known, program }
     }
@@ -123,6 +129,13 @@ impl Remembered {
             _ => self.records.put_program(&id, &program),
         }
     }
+}
+
+/// When a file was written, in nanoseconds since 1970.
+fn modified_ns(path: &Path) -> Option<i64> {
+    let modified = path.metadata().and_then(|found| found.modified()).ok()?;
+    let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
 }
 
 /// A program whose run has counted as a miss.
