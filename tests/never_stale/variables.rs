@@ -124,7 +124,6 @@ fn the_whole_environment_is_read() {
 }
 
 #[test]
-#[ignore = "posix.environ is an ordinary dictionary: nothing can see who reads it"]
 fn what_os_environ_is_made_from() {
     if !common::criu() {
         return;

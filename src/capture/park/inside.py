@@ -278,6 +278,8 @@ def observe():
     kept = os.environ._data
     state["variables"] = os.environ, kept
     set_variables(Variables(kept))
+    state["raw_variables"] = posix.environ
+    posix.environ = Variables(posix.environ)
     sys.meta_path.insert(0, finder)
     state["start"] = time.perf_counter_ns()
 
@@ -286,6 +288,11 @@ def stop_observing():
     state["end"] = time.perf_counter_ns()
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
+    raw = state.pop("raw_variables")
+    now = dict(dict.items(posix.environ))
+    raw.clear()
+    raw.update(now)
+    posix.environ = raw
     environ, kept = state.pop("variables")
     if type(getattr(environ, "_data", None)) is Variables:
         now = dict(dict.items(environ._data))
