@@ -205,7 +205,10 @@ fn the_recipe_runs_as_in_a_plain_build() {
         );
         assert!(grown.stdout.ends_with(b"no newline"), "{}", grown.stdout_text());
         let lines: Vec<String> = grown.stderr_text().lines().map(str::to_owned).collect();
-        assert!(lines[0] == "err" && lines[1].starts_with("built telling: ") && lines.len() == 2);
+        assert!(
+            lines[0] == "err" && lines[1].starts_with("built telling: ") && lines.len() == 2,
+            "{lines:?}"
+        );
 
         // The program's surroundings are its own again, unless the recipe has looked at them.
         let miss = run(lab.pyrun().args(["--image", "telling", "-c", "import csv"]));

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Dumped;
 use super::ingest::Identity;
-use super::journal::{Asker, Question};
+use super::journal::{Asker, Question, place};
 use crate::error::{Error, Result};
 use crate::image::dump::Dump;
 use crate::image::hazards::status;
@@ -71,7 +71,7 @@ impl Dumped {
             modules: report.looked_for.clone(),
             distributions: report.distributions.clone(),
             sites: report.site_directories.clone(),
-            listed: report.listed.clone(),
+            listed: self.listed(),
             variables: self.journal.variables.iter().chain(&report.variables).cloned().collect(),
             all_variables: report.all_variables,
             directory: self.depends_on_directory(),
@@ -131,10 +131,15 @@ impl Dumped {
             return Err(changed_meanwhile(&path));
         }
         let changed = |directory: &&PathBuf| status_changed_since(directory, self.started);
-        match self.report.listed.iter().find(changed) {
+        match self.listed().iter().find(changed) {
             Some(directory) => Err(changed_meanwhile(directory)),
             None => Ok(()),
         }
+    }
+
+    /// Directories that code listed, but for those of the kernel.
+    fn listed(&self) -> Vec<PathBuf> {
+        self.report.listed.iter().filter_map(|path| place(path)).collect()
     }
 
     fn depends_on_directory(&self) -> bool {

@@ -101,7 +101,7 @@ impl Journal {
 
 /// A path on disk, as it can be found again: not one of the kernel's, and without `..`,
 /// which means the directory that is there, behind any link.
-fn place(path: &Path) -> Option<PathBuf> {
+pub(super) fn place(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?;
     let goes_up = path.components().any(|part| part == Component::ParentDir);
     let path = match goes_up {
