@@ -282,13 +282,6 @@ impl Evidence {
     pub fn listed_paths(&self) -> impl Iterator<Item = PathBuf> {
         self.listings.iter().flat_map(Listing::paths)
     }
-
-    /// The path of every file.
-    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.directories
-            .iter()
-            .flat_map(|directory| directory.files.iter().map(|file| directory.path_of(&file.name)))
-    }
 }
 
 /// Whatever another version wrote.
