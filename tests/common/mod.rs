@@ -532,7 +532,8 @@ pub fn children() -> Vec<(i32, String)> {
 fn name_of(pid: i32) -> String {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let state = read("stat").rsplit(')').next().unwrap_or_default().chars().nth(1).unwrap_or('?');
-    format!("{} ({state})", read("comm").trim())
+    let arguments = read("cmdline").replace('\0', " ");
+    format!("{} ({state}) in {} of {arguments:?}", read("comm").trim(), read("wchan"))
 }
 
 /// Every file below a directory with its contents; of compiled Python files only the name,

@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -327,6 +328,10 @@ static _Noreturn void park(PyObject *inside, char *text, const char *waking)
     settle_allocators();
     freeze();
     block_signals();
+    /* From here on the end of the build is the end of the socket. A process that is
+     * killed while CRIU dumps it can leave CRIU behind for ever: its handler of SIGCHLD
+     * allocates memory, and may have interrupted an allocation. */
+    prctl(PR_SET_PDEATHSIG, 0);
     gate_say("parked\n", -1);
     gate_park();
     wake();

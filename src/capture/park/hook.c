@@ -84,7 +84,7 @@ __attribute__((constructor)) static void library_loaded(void)
     if (sscanf(variable, "%d,%d,%n", &origin.socket, &origin.script, &used) == 2 && used > 0) {
         int persona = personality(0xffffffff);
 
-        /* A build that is killed leaves nobody behind. (Waking sets this anew.) */
+        /* A build that is killed leaves nobody behind, until parking. */
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         fcntl(origin.socket, F_SETFD, FD_CLOEXEC);
         fcntl(origin.script, F_SETFD, FD_CLOEXEC);
