@@ -46,12 +46,6 @@ pub struct Manifest {
     pub credentials: String,
     /// How long the recipe took, in nanoseconds: what a hit saves.
     pub import_ns: u64,
-    /// How long each top-level module took of that, without the other ones, in nanoseconds.
-    #[serde(default)]
-    pub import_times: BTreeMap<String, u64>,
-    /// The top-level modules that each of them was seen to import.
-    #[serde(default)]
-    pub import_needs: BTreeMap<String, Vec<String>>,
     /// How the memory comes back.
     pub memory: Memory,
 }

@@ -130,8 +130,6 @@ fn manifest(recipe: &str) -> Manifest {
         import_ns: 412_345_678,
         absent_modules: Vec::new(),
         doubts: Vec::new(),
-        import_times: BTreeMap::new(),
-        import_needs: BTreeMap::new(),
         memory: Memory {
             mapped_pages: 3,
             copied_pages: 1,

@@ -16,6 +16,7 @@ use crate::image::hazards::status;
 use crate::key::evidence::{Evidence, Observed, Surroundings};
 use crate::key::recipe::Recipe;
 use crate::manifest::Doubt;
+use crate::manifest::times::{self, Measured};
 
 /// Modules that read the working directory while they are imported, and get it anew when an
 /// image wakes (`renew` in `park/inside.py`).
@@ -210,25 +211,15 @@ impl Dumped {
         all.into_iter().filter(|name| !self.report.origins.contains_key(*name)).cloned().collect()
     }
 
-    /// How long each top-level module took, with those of the image that this was grown from.
-    pub(super) fn import_times(&self) -> BTreeMap<String, u64> {
-        let mut times = self.report.import_times.clone();
-        for (module, ns) in self.inherited.iter().flat_map(|parent| &parent.manifest.import_times) {
-            *times.entry(module.clone()).or_default() += ns;
-        }
-        times
-    }
-
-    pub(super) fn import_needs(&self) -> BTreeMap<String, Vec<String>> {
-        let mut needs = self.report.import_needs.clone();
-        for (module, more) in self.inherited.iter().flat_map(|parent| &parent.manifest.import_needs)
-        {
-            let all = needs.entry(module.clone()).or_default();
-            all.extend(more.iter().cloned());
-            all.sort();
-            all.dedup();
-        }
-        needs
+    /// How long each top-level module took and what it imports, with those of the image that
+    /// this was grown from; for the index.
+    pub(super) fn import_times(&self) -> String {
+        let measured = Measured {
+            times: self.report.import_times.clone(),
+            needs: self.report.import_needs.clone(),
+        };
+        let before = self.inherited.as_ref().map_or("", |parent| &parent.import_times);
+        times::to_text(&measured.and(before))
     }
 
     /// The modules that came from the directory of the recipe itself, this one's and, of a

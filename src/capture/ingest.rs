@@ -14,7 +14,7 @@ use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread, times};
+use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
 
 /// Images that CRIU writes and a restore does not need.
@@ -117,8 +117,6 @@ impl Dumped {
             search_path: self.report.sys_path.clone(),
             absent_modules: self.absent_modules(),
             doubts: self.doubts(),
-            import_times: self.import_times(),
-            import_needs: self.import_needs(),
             import_ns: self.report.import_ns
                 + inherited.map_or(0, |parent| parent.manifest.import_ns),
             memory: summary.into(),
@@ -126,7 +124,7 @@ impl Dumped {
         let record = ImageRecord {
             modules: self.report.modules.clone(),
             import_ns: manifest.import_ns,
-            import_times: times::to_text(&manifest.import_times, &manifest.import_needs),
+            import_times: self.import_times(),
             ..identity.record
         };
         let image = sealed.commit(record, &manifest, replaced)?;

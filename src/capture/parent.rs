@@ -135,7 +135,12 @@ impl Parent {
     /// be removed.
     pub(super) fn bequeath(self) -> Inherited {
         drop(self.store);
-        Inherited { manifest: self.manifest.content, evidence: self.evidence, packs: self.packs }
+        Inherited {
+            manifest: self.manifest.content,
+            import_times: self.manifest.record.import_times,
+            evidence: self.evidence,
+            packs: self.packs,
+        }
     }
 
     /// What a process says that gives its request up.
@@ -155,6 +160,8 @@ pub fn rebuild(name: &str) -> String {
 pub(super) struct Inherited {
     /// The parent's manifest.
     pub manifest: Manifest,
+    /// How long its modules took, as the index has it.
+    pub import_times: String,
     /// What it depended on.
     pub evidence: Evidence,
     packs: Vec<Pack>,

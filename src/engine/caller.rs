@@ -4,7 +4,7 @@
 //! request, so it has to be read here, before anything of ours changes it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{IntoRawFd as _, RawFd};
 
 use super::request::Descriptor;
@@ -40,7 +40,9 @@ impl Caller {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn read() -> io::Result<Self> {
-        let status = fs::read_to_string("/proc/self/status")?;
+        // It has some 1,500 bytes and is made anew for each read.
+        let mut status = String::with_capacity(4096);
+        File::open("/proc/self/status")?.read_to_string(&mut status)?;
         let field = |name: &str, radix: u32| {
             status
                 .lines()

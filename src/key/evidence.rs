@@ -172,10 +172,19 @@ impl Evidence {
             files.read(path)?;
         }
         observed.links.iter().for_each(|path| files.link(path));
-        observed.absent.iter().for_each(|path| files.missed(path));
-
         let mut interests: BTreeMap<PathBuf, Interest> = BTreeMap::new();
         let mut matters = |path, interest| interests.entry(path).or_default().and(interest);
+        for path in &observed.absent {
+            match listing::package_of_extension(path) {
+                // A package is looked for under three names that it mostly does not have. Its
+                // directory is looked through for other modules anyway.
+                Some(directory) => matters(
+                    directory.to_owned(),
+                    Interest { modules: vec![listing::INIT.into()], ..Interest::default() },
+                ),
+                None => files.missed(path),
+            }
+        }
         for (path, modules) in observed.modules {
             matters(path, Interest { modules, ..Interest::default() });
         }

@@ -162,9 +162,7 @@ impl Search<'_> {
     }
 
     fn all(&self, name: &OsStr) -> impl Iterator<Item = (PathBuf, FileId)> + use<> {
-        let path = (self.variable)("PATH");
-        let found: Vec<_> = which::all(name, path.as_deref()).collect();
-        found.into_iter()
+        which::all(name, (self.variable)("PATH").as_deref())
     }
 
     /// Looks at what was found; nothing if it is `pyrun` itself.

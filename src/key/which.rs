@@ -81,11 +81,15 @@ pub fn executable(path: &Path) -> Option<Metadata> {
 }
 
 /// Every executable file called `name` in the directories of `search_path`, a value as
-/// that of `PATH`, in the order in which a shell would look.
-pub fn all(name: &OsStr, search_path: Option<&OsStr>) -> impl Iterator<Item = (PathBuf, FileId)> {
+/// that of `PATH`, in the order in which a shell would look; as far as it is asked for.
+pub fn all(
+    name: &OsStr,
+    search_path: Option<&OsStr>,
+) -> impl Iterator<Item = (PathBuf, FileId)> + use<> {
     let search_path = search_path.unwrap_or(DEFAULT_PATH.as_ref());
-    search_path.as_bytes().split(|&byte| byte == b':').filter_map(move |directory| {
-        let path = join(OsStr::from_bytes(directory), name);
+    let directories = search_path.as_bytes().split(|&byte| byte == b':');
+    let paths: Vec<_> = directories.map(|path| join(OsStr::from_bytes(path), name)).collect();
+    paths.into_iter().filter_map(|path| {
         let metadata = executable(&path)?;
         Some((path, FileId::from(&metadata)))
     })

@@ -117,7 +117,7 @@ pub struct Chosen {
     /// As [`Ranked::saves_ns`].
     pub saves_ns: Option<u64>,
     /// What it says of itself and where its pages are.
-    pub manifest: store::Manifest<Manifest>,
+    pub manifest: store::RunManifest<Manifest>,
 }
 
 /// What a program is taken to import: what it was seen to need, also in code that is not beside
@@ -359,8 +359,8 @@ fn takes_any() -> bool {
         && std::env::var_os("PYIMG_TEST_WORTH").is_some_and(|worth| worth == "any")
 }
 
-fn load(store: &RunStore, id: &ImageId) -> Result<store::Manifest<Manifest>, Miss> {
-    store.load_manifest(id).map_err(|error| Miss::Damaged(error.to_string()))
+fn load(store: &RunStore, id: &ImageId) -> Result<store::RunManifest<Manifest>, Miss> {
+    store.load_for_run(id).map_err(|error| Miss::Damaged(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! How long each module of an image took to import, in a form that the index can hold.
 //!
-//! The manifest has the numbers as maps, but a run chooses among many images before it reads
-//! the manifest of one. So the index has them too, as text that is quick to read: a line for
-//! each top-level module, with its name, the nanoseconds that it took itself (without other
+//! A run chooses among many images before it reads the manifest of one, so the index has the
+//! numbers, as text that is quick to read: a line for each top-level module, with its name, the nanoseconds that it took itself (without other
 //! top-level modules), and the names of those that it was seen to import. What cannot be
 //! read in it counts as nothing: it decides which image is taken, never whether one may be.
 
@@ -12,7 +11,7 @@ use std::fmt::Write as _;
 /// The text for the index; see the module. A name that would not survive is left out, and so
 /// is a module without a time: it was there before the imports, and what it imports later, it
 /// imports for others.
-pub fn to_text(times: &BTreeMap<String, u64>, needs: &BTreeMap<String, Vec<String>>) -> String {
+pub fn to_text(Measured { times, needs }: &Measured) -> String {
     let is_plain = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
     let mut text = String::new();
     for (name, own) in times.iter().filter(|(name, _)| is_plain(name)) {
@@ -25,6 +24,30 @@ pub fn to_text(times: &BTreeMap<String, u64>, needs: &BTreeMap<String, Vec<Strin
         text.push('\n');
     }
     text
+}
+
+/// What was measured while an image was built, by top-level module.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// How long each took, without the other ones, in nanoseconds.
+    pub times: BTreeMap<String, u64>,
+    /// The modules that each was seen to import.
+    pub needs: BTreeMap<String, Vec<String>>,
+}
+
+impl Measured {
+    /// Adds what the image has that this one grew from, by the text of [`to_text`].
+    pub fn and(mut self, before: &str) -> Self {
+        for (name, own, needs) in ImportTimes::parse(before).modules {
+            let time = self.times.entry(name.to_owned()).or_default();
+            *time = time.saturating_add(own);
+            let all = self.needs.entry(name.to_owned()).or_default();
+            all.extend(needs.split_whitespace().map(str::to_owned));
+            all.sort();
+            all.dedup();
+        }
+        self
+    }
 }
 
 /// The numbers of one image, read from the index.
@@ -91,12 +114,11 @@ mod tests {
             ("pytz", &["pandas"]),
             ("os", &["re"]),
         ];
-        to_text(
-            &times.map(|(name, ns)| (name.to_owned(), ns)).into(),
-            &needs
-                .map(|(name, needs)| (name.to_owned(), needs.iter().map(|n| (*n).into()).collect()))
-                .into(),
-        )
+        let needs_of = |needs: &[&str]| needs.iter().map(|need| (*need).into()).collect();
+        to_text(&Measured {
+            times: times.map(|(name, ns)| (name.to_owned(), ns)).into(),
+            needs: needs.map(|(name, needs)| (name.to_owned(), needs_of(needs))).into(),
+        })
     }
 
     fn sum(times: &ImportTimes<'_>, wanted: &[&str]) -> u64 {
@@ -113,8 +135,17 @@ pytz 7 pandas
 re 5
 ";
         assert_eq!(text(), expected);
-        let odd = [("a b".to_owned(), 1), ("a\nb".to_owned(), 1), (String::new(), 1)].into();
-        assert_eq!(to_text(&odd, &BTreeMap::new()), "");
+        let times = [("a b".to_owned(), 1), ("a\nb".to_owned(), 1), (String::new(), 1)].into();
+        assert_eq!(to_text(&Measured { times, ..Measured::default() }), "");
+    }
+
+    #[test]
+    fn a_grown_image_has_both() {
+        let times = [("re".to_owned(), 2), ("csv".to_owned(), 4)].into();
+        let needs =
+            [("csv", "re"), ("re", "enum")].map(|(of, need)| (of.into(), vec![need.into()]));
+        let grown = Measured { times, needs: needs.into() }.and("json 3\nre 5 copyreg enum\n");
+        assert_eq!(to_text(&grown), "csv 4 re\njson 3\nre 7 copyreg enum\n");
     }
 
     #[test]

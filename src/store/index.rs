@@ -80,29 +80,30 @@ pub(super) fn open_to_read(layout: &Layout) -> Result<(Connection, State)> {
         tries < TRIES_OF_A_RUN
     };
     let index = connect_to_read(layout, |index| index.busy_handler(Some(wait)));
-    let index = index.map_err(sql(layout.root()))?;
-    let state = state(&index, layout.root())?;
+    let (index, numbers) = index.map_err(sql(layout.root()))?;
+    let state = state_of(numbers, layout.root())?;
     Ok((index, state))
 }
 
+/// The index, and its [`numbers`].
 fn connect_to_read(
     layout: &Layout,
     set_patience: impl Fn(&Connection) -> rusqlite::Result<()>,
-) -> rusqlite::Result<Connection> {
+) -> rusqlite::Result<(Connection, (i32, i32))> {
     let open = |flags| {
         let index = connect_to(&layout.index(), flags)?;
         set_patience(&index)?;
-        Ok(index)
+        let numbers = numbers(&index)?;
+        Ok::<_, rusqlite::Error>((index, numbers))
     };
-    let index = open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    match numbers(&index) {
+    match open(OpenFlags::SQLITE_OPEN_READ_ONLY) {
         Err(error)
             if error.sqlite_error().map(|error| error.extended_code)
                 == Some(SQLITE_READONLY_ROLLBACK) =>
         {
             open(OpenFlags::SQLITE_OPEN_READ_WRITE)
         }
-        _ => Ok(index),
+        opened => opened,
     }
 }
 
@@ -153,7 +154,7 @@ fn may_read(path: &Path) -> bool {
 /// The index and its version.
 fn examined(layout: &Layout) -> rusqlite::Result<(Examined, u32)> {
     let damaged = |reason: &str| Ok((Examined::Damaged(vec![reason.to_owned()]), FORMAT));
-    let index = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
+    let (index, _) = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
     // One state of it from here on. Nothing but reading goes on in between, so that
     // whoever wants to commit meanwhile waits for milliseconds.
     index.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN")?;
@@ -216,7 +217,7 @@ pub(super) struct SalvagedImage {
 pub(super) fn salvage(layout: &Layout) -> Salvaged {
     let mut salvaged = Salvaged::default();
     let read = |images: &mut Vec<SalvagedImage>| -> rusqlite::Result<()> {
-        let index = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
+        let (index, _) = connect_to_read(layout, |index| index.busy_timeout(PATIENCE))?;
         index.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")?;
         let mut rows = index.prepare("SELECT id, key, name, recipe, pinned FROM images")?;
         let mut rows = rows.query(())?;
@@ -261,7 +262,10 @@ pub(super) fn create(
 
 /// Tells what an index is; a newer one, and what is no index of ours, are errors.
 pub(super) fn state(index: &Connection, root: &Path) -> Result<State> {
-    let (application, version) = numbers(index).map_err(sql(root))?;
+    state_of(numbers(index).map_err(sql(root))?, root)
+}
+
+fn state_of((application, version): (i32, i32), root: &Path) -> Result<State> {
     match (application, u32::try_from(version)) {
         (0, Ok(0)) => Ok(State::Empty),
         (APPLICATION, Ok(version)) if version == FORMAT => Ok(State::Current),

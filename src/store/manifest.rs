@@ -177,18 +177,47 @@ impl<T> Manifest<T> {
     }
 }
 
+/// What of a manifest a run needs: the least to be read, since somebody waits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RunManifest<T> {
+    format: u32,
+    /// [`Manifest::packs`]
+    pub packs: Vec<PackInfo>,
+    /// [`Manifest::files`]
+    pub files: Vec<FileInfo>,
+    /// [`Manifest::content`]
+    pub content: T,
+}
+
 /// Reads a manifest and checks all that it names: see the module.
 pub(super) fn load<T: DeserializeOwned>(layout: &Layout, id: &ImageId) -> Result<Manifest<T>> {
+    let path = layout.manifest(id);
+    let manifest = parse(&read_manifest(layout, id)?, id).map_err(|why| damaged(&path, why))?;
+    check(layout, id, &manifest.packs, &manifest.files)?;
+    Ok(manifest)
+}
+
+/// The same for a run. What it does not read is what its hash says, so it fits.
+pub(super) fn load_for_run<T: DeserializeOwned>(
+    layout: &Layout,
+    id: &ImageId,
+) -> Result<RunManifest<T>> {
+    let path = layout.manifest(id);
+    let bytes = read_manifest(layout, id)?;
+    let format_of = |manifest: &RunManifest<T>| manifest.format;
+    let manifest = parse_as(&bytes, id, format_of).map_err(|why| damaged(&path, why))?;
+    check(layout, id, &manifest.packs, &manifest.files)?;
+    Ok(manifest)
+}
+
+fn read_manifest(layout: &Layout, id: &ImageId) -> Result<Vec<u8>> {
     for dir in [layout.images(), layout.packs(), layout.image(id)] {
         access::trusted_dir(&dir)?;
     }
     let path = layout.manifest(id);
     let size = access::trusted_file(&path)?.len();
     let file = fs::File::open(&path).doing("read", &path)?;
-    let bytes = read(file, size).doing("read", &path)?;
-    let manifest = parse(&bytes, id).map_err(|reason| damaged(&path, reason))?;
-    check(layout, id, &manifest)?;
-    Ok(manifest)
+    read(file, size).doing("read", &path)
 }
 
 /// Reads a manifest of so many bytes, but never more than may be.
@@ -204,6 +233,19 @@ pub(super) fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     id: &ImageId,
 ) -> Result<Manifest<T>, String> {
+    let manifest: Manifest<T> = parse_as(bytes, id, |manifest: &Manifest<T>| manifest.format)?;
+    match manifest.contradiction() {
+        None => Ok(manifest),
+        Some(reason) => Err(reason),
+    }
+}
+
+/// What these bytes are, if they are those of the image `id`, and of this format.
+fn parse_as<M: DeserializeOwned>(
+    bytes: &[u8],
+    id: &ImageId,
+    format_of: impl FnOnce(&M) -> u32,
+) -> Result<M, String> {
     #[derive(Deserialize)]
     struct Version {
         format: u32,
@@ -214,11 +256,8 @@ pub(super) fn parse<T: DeserializeOwned>(
     if ImageId::from(blake3::hash(bytes)) != *id {
         return Err("it was changed".into());
     }
-    match serde_json::from_slice::<Manifest<T>>(bytes) {
-        Ok(manifest) if manifest.format == FORMAT => match manifest.contradiction() {
-            None => Ok(manifest),
-            Some(reason) => Err(reason),
-        },
+    match serde_json::from_slice::<M>(bytes) {
+        Ok(manifest) if format_of(&manifest) == FORMAT => Ok(manifest),
         result => Err(match (serde_json::from_slice::<Version>(bytes), result) {
             (Ok(Version { format }), _) if format != FORMAT => {
                 format!("it has format {format}, this pyimg knows format {FORMAT}")
@@ -229,17 +268,25 @@ pub(super) fn parse<T: DeserializeOwned>(
     }
 }
 
-fn check<T>(layout: &Layout, id: &ImageId, manifest: &Manifest<T>) -> Result<()> {
-    for info in &manifest.packs {
+fn check(layout: &Layout, id: &ImageId, packs: &[PackInfo], files: &[FileInfo]) -> Result<()> {
+    for info in packs {
         // What is compressed is looked at when it is brought back.
         if !tier::is_cold(layout, &info.id)? {
             tier::check_raw(layout, info)?;
         }
     }
-    for file in &manifest.files {
+    // One for all: memory that is touched first costs more than reading.
+    let mut bytes = Vec::new();
+    for file in files {
         let path = layout.image(id).join(&file.name);
-        let same = access::trusted_file(&path)?.len() == file.bytes;
-        if !same || (file.bytes <= QUICKLY_HASHED && !is_whole(&path, file)?) {
+        let mut same = access::trusted_file(&path)?.len() == file.bytes;
+        if same && file.bytes <= QUICKLY_HASHED {
+            bytes.clear();
+            let opened = fs::File::open(&path).doing("read", &path)?;
+            opened.take(file.bytes + 1).read_to_end(&mut bytes).doing("read", &path)?;
+            same = file.blake3 == blake3::hash(&bytes).into();
+        }
+        if !same {
             return Err(changed(&path));
         }
     }

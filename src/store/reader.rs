@@ -20,7 +20,7 @@ use super::images::{self, Images};
 use super::index::{self, State};
 use super::layout::{self, Layout};
 use super::lock::{self, Lock};
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, RunManifest};
 use super::open;
 use super::record::{Candidate, CandidateQuery, FileState, Image, Overview};
 use super::tier::Tier;
@@ -173,6 +173,11 @@ impl Reader {
     /// [`serde::de::IgnoredAny`] if it is not wanted.
     pub fn load_manifest<T: DeserializeOwned>(&self, id: &ImageId) -> Result<Manifest<T>> {
         manifest::load(&self.layout, id)
+    }
+
+    /// The same, as far as a run needs it.
+    pub fn load_for_run<T: DeserializeOwned>(&self, id: &ImageId) -> Result<RunManifest<T>> {
+        manifest::load_for_run(&self.layout, id)
     }
 
     /// The directory with an image's files.

@@ -1,14 +1,18 @@
 //! Files, by directory, each with the state that it had.
 //!
-//! Checking costs one `open` for each directory and one `fstatat` for each file, which is
-//! about half of what looking up full paths would cost.
+//! Checking costs one `fstatat` for each file, and an `open` for each directory that has more
+//! than a few: looking up a name there costs two thirds of looking up a full path, and the
+//! `open` as much as four of the differences. What is compiled counts for the directory of its
+//! source. Of a directory of which only the existence counts nothing is kept if a file below
+//! it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, OFlag, open};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +34,12 @@ pub(super) struct FileState {
     /// Inode.
     pub inode: u64,
 }
+
+/// Where Python puts what it has compiled.
+const CACHE: &str = "__pycache__";
+
+/// Names in a directory that are looked up by their full paths.
+const FEW: usize = 4;
 
 type Wire = (Text, i64, i64, i64, u64);
 
@@ -89,16 +99,26 @@ impl Directory {
 
     pub fn first_change(&self) -> Option<Changed> {
         let changed = |name: &Text, what| Changed::File { path: self.path_of(name), what };
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(directory) = open(self.path.as_path(), flags, Mode::empty()).map(File::from) else {
-            // Nothing is there any more; what was not there is not.
-            let first = self.files.iter().chain(&self.links).map(|file| &file.name).next();
-            let first = first.or(self.present.first());
-            return first.map(|name| changed(name, Difference::Missing));
+        let names = self.files.len() + self.links.len() + self.present.len() + self.absent.len();
+        let directory = if names > FEW {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let opened = open(self.path.as_path(), flags, Mode::empty());
+            let Ok(directory) = opened.map(File::from) else {
+                // Nothing is there any more; what was not there is not.
+                let first = self.files.iter().chain(&self.links).map(|file| &file.name).next();
+                let first = first.or(self.present.first());
+                return first.map(|name| changed(name, Difference::Missing));
+            };
+            Some(directory)
+        } else {
+            None
         };
-        let state = |name: &Text| fstatat(&directory, name.as_path(), AtFlags::empty());
-        let itself =
-            |name: &Text| fstatat(&directory, name.as_path(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        let look = |name: &Text, flags| match &directory {
+            Some(directory) => fstatat(directory, name.as_path(), flags),
+            None => fstatat(AT_FDCWD, &self.path_of(name), flags),
+        };
+        let state = |name: &Text| look(name, AtFlags::empty());
+        let itself = |name: &Text| look(name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let compare = |file: &FileState, found| match found {
             Ok(found) if file.matches(&found) => None,
             Ok(_) => Some(changed(&file.name, Difference::Modified)),
@@ -205,8 +225,13 @@ impl Files {
     }
 
     pub fn finish(self) -> Vec<Directory> {
+        let with_files = self.directories.iter().filter(|(_, names)| !names.files.is_empty());
+        let implied: BTreeSet<PathBuf> =
+            with_files.flat_map(|(path, _)| path.ancestors()).map(Path::to_owned).collect();
         let directories = self.directories.into_iter().map(|(path, mut names)| {
-            names.present.retain(|name| !names.files.contains_key(name));
+            names.present.retain(|name| {
+                !names.files.contains_key(name) && !implied.contains(&path.join(name.as_path()))
+            });
             for list in [&mut names.present, &mut names.absent] {
                 list.sort();
                 list.dedup();
@@ -219,10 +244,21 @@ impl Files {
                 absent: names.absent,
             }
         });
-        directories.collect()
+        let counts = |directory: &Directory| {
+            let Directory { files, links, present, absent, .. } = directory;
+            !(files.is_empty() && links.is_empty() && present.is_empty() && absent.is_empty())
+        };
+        directories.filter(counts).collect()
     }
 }
 
+/// A path as a directory and a name there: of compiled files the directory of their source.
 fn split(path: &Path) -> Option<(&Path, Text)> {
-    Some((path.parent()?, path.file_name()?.into()))
+    let (parent, name) = (path.parent()?, path.file_name()?);
+    match parent.parent() {
+        Some(source) if parent.file_name() == Some(OsStr::new(CACHE)) => {
+            Some((source, Path::new(CACHE).join(name).into()))
+        }
+        _ => Some((parent, name.into())),
+    }
 }

@@ -117,6 +117,17 @@ impl Interest {
     }
 }
 
+/// The module that a package's directory begins with.
+pub(super) const INIT: &str = "__init__";
+
+/// The directory in which a package was looked for whose first module is an extension, which is
+/// not there.
+pub(super) fn package_of_extension(path: &Path) -> Option<&Path> {
+    let name = path.file_name()?.as_bytes();
+    let is_one = name.strip_prefix(INIT.as_bytes())?.starts_with(b".") && name.ends_with(b".so");
+    (is_one && path.symlink_metadata().is_err()).then(|| path.parent())?
+}
+
 /// As `importlib.metadata` compares names.
 fn normal(name: String) -> String {
     let mut normal = String::with_capacity(name.len());
