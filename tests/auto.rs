@@ -381,6 +381,9 @@ fn what_cannot_be_built_is_not_tried_at_every_run() {
     assert_eq!(place.miss("auto", &["program.py"]), "changed\n");
     assert_eq!(builds(), 2);
     assert_eq!(place.images(), ["bare"]);
+    let mut why = place.of(&binary("pyimg"), "off");
+    let said = run(why.args(["why", "program.py"])).success();
+    assert!(said.contains("failed in the background: "), "{said}");
     place.is_clean();
 }
 

@@ -63,7 +63,12 @@ impl Dumped {
 
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let directory = std::env::current_dir().unwrap_or_default();
-        let surroundings = Surroundings { environment: &environment, directory: &directory };
+        let surroundings = Surroundings {
+            environment: &environment,
+            directory: &directory,
+            // The interpreter had ours.
+            terminals: Surroundings::own_terminals(),
+        };
         let report = &self.report;
         let observed = Observed {
             read: read.into_iter().collect(),
@@ -76,6 +81,7 @@ impl Dumped {
             variables: self.journal.variables.iter().chain(&report.variables).cloned().collect(),
             all_variables: report.all_variables,
             directory: self.depends_on_directory(),
+            terminals: self.terminals(),
         };
         let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
         let evidence = known.unwrap_or_default().and(observed, surroundings);
@@ -143,6 +149,17 @@ impl Dumped {
         self.report.listed.iter().filter_map(|path| place(path)).collect()
     }
 
+    /// The standard descriptors of which modules asked whether they are terminals; the
+    /// interpreter and the library ask as well, for themselves.
+    fn terminals(&self) -> BTreeSet<u8> {
+        let asked = self.journal.questions.iter().filter(|(_, asker)| asker.nearest != "?");
+        let of = |(question, _): &(Question, Asker)| match question {
+            Question::Terminal(descriptor) => Some(*descriptor),
+            _ => None,
+        };
+        asked.filter_map(of).collect()
+    }
+
     fn depends_on_directory(&self) -> bool {
         let asked = |(question, asker): &(Question, Asker)| {
             *question == Question::WorkingDirectory
@@ -192,7 +209,7 @@ impl Dumped {
                 Question::Seed => "seeded a random generator",
                 Question::UserId => "read a user's id",
                 // That is evidence.
-                Question::WorkingDirectory => return None,
+                Question::WorkingDirectory | Question::Terminal(_) => return None,
             };
             let known = asker.nearest == "?" || is_renewed(*question, &asker.importing);
             (!known).then(|| Doubt { what: what.to_owned(), module: asker.importing.clone() })
@@ -246,7 +263,7 @@ fn is_renewed(question: Question, module: &str) -> bool {
         }
         Question::RandomBytes | Question::Seed => &RANDOM_RENEWED,
         Question::WorkingDirectory => &DIRECTORY_RENEWED,
-        Question::UserId => &[],
+        Question::UserId | Question::Terminal(_) => &[],
     };
     modules.contains(&module)
 }

@@ -35,6 +35,8 @@ pub(super) enum Question {
     Seed,
     UserId,
     WorkingDirectory,
+    /// Whether this standard descriptor is a terminal.
+    Terminal(u8),
 }
 
 /// Who asked.
@@ -72,6 +74,7 @@ impl Journal {
                 b'm' => ask(Question::Seed)?,
                 b'u' => ask(Question::UserId)?,
                 b'c' => ask(Question::WorkingDirectory)?,
+                b'0'..=b'2' => ask(Question::Terminal(kind - b'0'))?,
                 b's' => journal.relative = true,
                 b'v' => {
                     journal.variables.insert(String::from_utf8_lossy(text).into_owned());

@@ -85,6 +85,8 @@ struct Evidence {
     all_variables: bool,
     /// The working directory, if it was asked for, or null.
     working_directory: Option<String>,
+    /// The standard descriptors of which it was asked whether they are terminals.
+    terminals: Vec<&'static str>,
     /// What is not as it was on disk, the first of it; null if all is.
     changed: Option<String>,
 }
@@ -119,6 +121,7 @@ pub(super) fn run(args: &cli::Show, printer: &Printer) -> Result<()> {
         variables: evidence.variables(),
         all_variables: evidence.needs_all_variables(),
         working_directory: evidence.working_directory().map(|path| path.display().to_string()),
+        terminals: evidence.terminals(),
         changed: evidence.first_change().map(|change| change.to_string()),
     };
     let details = Details::new(&image, &manifest, evidence, directory);
@@ -185,6 +188,10 @@ fn text(image: &Image, details: &Details) -> String {
     }
     if let Some(directory) = &evidence.working_directory {
         depends += &format!("\nthe working directory {directory}");
+    }
+    if !evidence.terminals.is_empty() {
+        let descriptors = evidence.terminals.join(", ");
+        depends += &format!("\nwhether these are terminals: {descriptors}");
     }
     let doubts: Vec<String> =
         details.doubts.iter().map(|doubt| format!("{} {}", doubt.module, doubt.what)).collect();

@@ -37,6 +37,8 @@ struct Answer {
     interpreter: Option<Interpreter>,
     /// What would be run; null if no image could run it.
     program: Option<ProgramView>,
+    /// Why the last build in the background for this program failed; null if none did.
+    failed_build: Option<String>,
     /// The images of the interpreter, the best first.
     images: Vec<ImageView>,
 }
@@ -130,6 +132,7 @@ impl Answer {
                     }),
                 }
             }),
+            failed_build: explanation.failed_build.clone(),
             images: explanation.images.iter().map(ImageView::from).collect(),
         }
     }
@@ -172,6 +175,9 @@ fn text(explanation: &Explanation) -> String {
         lines.push(("imports", imports(explanation)));
     }
     lines.push(("result", result(explanation)));
+    if let Some(why) = explanation.failed_build.as_ref().filter(|_| explanation.outcome.is_err()) {
+        lines.push(("build", format!("failed in the background: {why}")));
+    }
     if let Some(advice) = advice::of(explanation) {
         lines.push(("advice", advice.to_string()));
     }

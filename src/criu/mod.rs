@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub use error::{Error, set_capability};
@@ -36,6 +37,8 @@ use crate::sys::Variable;
 const LOG: &str = "criu.log";
 /// Name of the file in the runtime directory that holds the version of a binary.
 const VERSION: &str = "version";
+/// Name of CRIU's file there about the kernel (`criu/include/kerndat.h`).
+const KERNEL_CACHE: &str = "criu.kdat";
 /// What `criu check` is asked to do.
 const CHECK: &str = "work on this machine";
 /// A dump of a few hundred megabytes takes well under a second.
@@ -101,6 +104,8 @@ pub struct Restore<'a> {
     pub socket: BorrowedFd<'a>,
     /// Inode of the dumped socket.
     pub dumped_socket: u32,
+    /// Set by whoever ends the `criu` meanwhile, because the process is not wanted any more.
+    pub unwanted: &'a AtomicBool,
 }
 
 impl Criu {
@@ -159,6 +164,12 @@ impl Criu {
             let _ = file.persist(directory.join(VERSION));
         }
         Ok(version)
+    }
+
+    /// Whether it has written down what it knows of the kernel. Until then it is better not
+    /// ended: what it leaves half written it will not write again.
+    pub fn knows_kernel(&self, runtime: &RuntimeDir) -> bool {
+        runtime.of_binary(&self.binary).is_ok_and(|cache| cache.join(KERNEL_CACHE).exists())
     }
 
     /// Whether it works on the running kernel, with the privilege that we have.
@@ -239,7 +250,9 @@ impl Criu {
         let lean = Lean::prepare(&runtime.of_binary(&self.binary)?)?;
         match (self.restore_with(restore, runtime, lean.as_ref()), lean) {
             // It did not come so far as to answer: perhaps it cannot start like that.
-            (Err(Error::Unreachable { .. }), Some(lean)) => {
+            (Err(Error::Unreachable { .. }), Some(lean))
+                if !restore.unwanted.load(Ordering::Relaxed) =>
+            {
                 lean.give_up();
                 self.restore_with(restore, runtime, None)
             }

@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -248,6 +249,7 @@ fn restore<E: Send>(
         let view = runtime.scratch()?;
         show_images(parked, &fresh.renumbering, view.path())?;
         trace::reached("shown");
+        let (runtime, unwanted) = (&runtime, &AtomicBool::new(false));
         let (criu_restores, verdict) = std::thread::scope(|scope| {
             // The check takes long and CRIU takes longer, so they go on side by side; and the
             // request is there when the process wakes.
@@ -257,7 +259,14 @@ fn restore<E: Send>(
                 // The alarm that ends a restore which takes too long is for the other thread.
                 let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
                 if let Some(check) = check {
-                    check().map_err(NotStarted::Unwanted)?;
+                    check().map_err(|why| {
+                        // Nobody needs what CRIU is at.
+                        if criu.knows_kernel(runtime) {
+                            unwanted.store(true, Ordering::Relaxed);
+                            end_children();
+                        }
+                        NotStarted::Unwanted(why)
+                    })?;
                 }
                 request.send(socket, &waking(parked.process, renumbering))?;
                 Ok::<_, NotStarted<E>>(())
@@ -267,8 +276,9 @@ fn restore<E: Send>(
                     directory: view.path(),
                     socket: fresh.theirs.as_fd(),
                     dumped_socket: parked.process.socket,
+                    unwanted,
                 },
-                &runtime,
+                runtime,
             );
             trace::reached("restored");
             let verdict = verdict.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -394,11 +404,19 @@ fn receive<E>(socket: &OwnedFd, deadline: Duration) -> Result<Option<String>, No
 /// Ends and reaps every child: after a failed restore, a dead task would hold its pid,
 /// and a live one would run without its user.
 fn reap_all() {
-    let path = format!("/proc/self/task/{}/children", Pid::this());
-    let children = fs::read_to_string(path).unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-        let child = Pid::from_raw(child);
-        let _ = kill(child, Signal::SIGKILL);
+    for child in end_children() {
         let _ = waitpid(child, None);
     }
+}
+
+/// Ends every child, CRIU and what it has restored.
+fn end_children() -> Vec<Pid> {
+    let path = format!("/proc/self/task/{}/children", Pid::this());
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let children: Vec<Pid> = children.map(Pid::from_raw).collect();
+    for child in &children {
+        let _ = kill(*child, Signal::SIGKILL);
+    }
+    children
 }

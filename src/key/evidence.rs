@@ -14,7 +14,7 @@ pub mod many;
 mod text;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,8 @@ pub struct Observed {
     pub all_variables: bool,
     /// Whether the working directory was asked for.
     pub directory: bool,
+    /// The standard descriptors of which it was asked whether they are terminals.
+    pub terminals: BTreeSet<u8>,
 }
 
 /// Everything that an image depended on.
@@ -100,6 +102,8 @@ pub enum Changed {
     Variable(String, bool),
     /// The working directory: what it was.
     WorkingDirectory(PathBuf),
+    /// A standard descriptor, and whether it was a terminal.
+    Terminal(u8, bool),
     /// The evidence is of another version of this program.
     Version,
 }
@@ -137,6 +141,10 @@ impl std::fmt::Display for Changed {
             Self::WorkingDirectory(path) => {
                 write!(f, "the working directory was {}", path.display())
             }
+            Self::Terminal(descriptor, was) => {
+                let a_terminal = if *was { "a terminal" } else { "no terminal" };
+                write!(f, "{} was {a_terminal}", name_of(*descriptor))
+            }
             Self::Version => f.write_str("another version of pyimg has recorded the evidence"),
         }
     }
@@ -157,7 +165,8 @@ impl Evidence {
             sites: sites.into_iter().collect(),
             ..Observed::default()
         };
-        let nowhere = Surroundings { environment: &[], directory: Path::new("/") };
+        let nowhere =
+            Surroundings { environment: &[], directory: Path::new("/"), terminals: [false; 3] };
         Self::default().and(observed, nowhere)
     }
 
@@ -211,6 +220,7 @@ impl Evidence {
         if observed.directory {
             variables.depend_on_directory(now.directory);
         }
+        variables.depend_on_terminals(observed.terminals, now);
         Ok(Self { version: VERSION, directories: files.finish(), listings, variables })
     }
 
@@ -287,9 +297,22 @@ impl Evidence {
         self.variables.directory()
     }
 
+    /// The standard descriptors of which the imports asked whether they are terminals.
+    pub fn terminals(&self) -> Vec<&'static str> {
+        self.variables.terminals().map(name_of).collect()
+    }
+
     /// In the directories that were looked through, the paths that mattered.
     pub fn listed_paths(&self) -> impl Iterator<Item = PathBuf> {
         self.listings.iter().flat_map(Listing::paths)
+    }
+}
+
+fn name_of(descriptor: u8) -> &'static str {
+    match descriptor {
+        0 => "standard input",
+        1 => "standard output",
+        _ => "standard error",
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Explanation {
     pub interpreter: Option<Interpreter>,
     /// What the program imports, if that is known.
     pub imported: Option<Imported>,
+    /// Why the last build for the program failed that nobody waited for, in one line.
+    pub failed_build: Option<String>,
     /// The images of the interpreter: those that could serve this run, the best first, then
     /// those for other machines, options and variables.
     pub images: Vec<Examined>,
@@ -77,6 +79,7 @@ pub fn explain(line: CommandLine, own: Option<FileId>) -> Explanation {
         line: line.clone(),
         interpreter: None,
         imported: None,
+        failed_build: None,
         images: Vec::new(),
         outcome: Err(Miss::NoInterpreter),
     };
@@ -111,6 +114,7 @@ impl Explanation {
     /// Looks at all images.
     fn look(&mut self, situation: &Situation<'_>) {
         let store = &situation.store;
+        self.failed_build = situation.remembered.failed_build().map(str::to_owned);
         let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()));
         let mut seen = BTreeSet::new();
         self.outcome = match situation.rank() {

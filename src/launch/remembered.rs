@@ -73,6 +73,11 @@ impl Remembered {
         self.known.as_ref()?.modules.as_ref()
     }
 
+    /// Why the last build for the program failed that nobody waited for, in one line.
+    pub fn failed_build(&self) -> Option<&str> {
+        self.known.as_ref()?.outlook.as_ref()?.failure.as_deref()
+    }
+
     /// What the program is to write down at its end if it runs from this image: nothing if
     /// it cannot be recognised.
     ///

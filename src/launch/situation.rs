@@ -122,7 +122,11 @@ impl<'a> Situation<'a> {
         ImageEvidence {
             file: self.store.image_dir(&chosen.id).join(EVIDENCE),
             looked_through: self.store.looked_through(&chosen.id),
-            surroundings: Surroundings { environment: &self.environment, directory: self.cwd },
+            surroundings: Surroundings {
+                environment: &self.environment,
+                directory: self.cwd,
+                terminals: Surroundings::own_terminals(),
+            },
         }
     }
 

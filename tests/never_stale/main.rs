@@ -34,6 +34,7 @@ mod paths;
 mod random;
 mod shadows;
 mod sources;
+mod terminals;
 mod tools;
 mod variables;
 mod world;

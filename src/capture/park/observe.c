@@ -469,6 +469,14 @@ VISIBLE uid_t geteuid(void)
     return real();
 }
 
+VISIBLE int isatty(int descriptor)
+{
+    REAL(isatty);
+    if (descriptor >= 0 && descriptor <= 2)
+        note_who((char)('0' + descriptor));
+    return real(descriptor);
+}
+
 VISIBLE char *getcwd(char *room, size_t size)
 {
     REAL(getcwd);

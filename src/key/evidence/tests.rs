@@ -19,7 +19,8 @@ fn observed(observed: Observed) -> Evidence {
 }
 
 fn observed_with(evidence: Evidence, observed: Observed) -> Evidence {
-    let nowhere = Surroundings { environment: &[], directory: Path::new("/") };
+    let nowhere =
+        Surroundings { environment: &[], directory: Path::new("/"), terminals: [false; 3] };
     evidence.and(observed, nowhere).unwrap()
 }
 
@@ -187,12 +188,17 @@ fn variables_are_compared() {
     let record = |names: &[&str], all_variables| {
         let variables = names.iter().map(|name| (*name).to_owned()).collect();
         let observed = Observed { variables, all_variables, ..Observed::default() };
-        let now = Surroundings { environment: &then, directory: Path::new("/x") };
+        let now =
+            Surroundings { environment: &then, directory: Path::new("/x"), terminals: [false; 3] };
         Evidence::default().and(observed, now).unwrap()
     };
     let difference = |evidence: &Evidence, now: &[(&str, &str)]| {
         let environment = environment(now);
-        let now = Surroundings { environment: &environment, directory: Path::new("/y") };
+        let now = Surroundings {
+            environment: &environment,
+            directory: Path::new("/y"),
+            terminals: [false; 3],
+        };
         evidence.difference(now).map(|changed| changed.to_string())
     };
     let some = record(&["A", "B", "C", "PWD", "PYTHONPATH", "PYIMG_LOG"], false);
@@ -215,8 +221,9 @@ fn variables_are_compared() {
 
 #[test]
 fn the_working_directory_counts_if_it_was_asked_for() {
-    let here = Surroundings { environment: &[], directory: Path::new("/x") };
-    let there = Surroundings { environment: &[], directory: Path::new("/y") };
+    let here = Surroundings { environment: &[], directory: Path::new("/x"), terminals: [false; 3] };
+    let there =
+        Surroundings { environment: &[], directory: Path::new("/y"), terminals: [false; 3] };
     let record = |directory| {
         let observed = Observed { directory, ..Observed::default() };
         Evidence::default().and(observed, here).unwrap()

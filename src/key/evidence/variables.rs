@@ -1,9 +1,11 @@
-//! Environment variables that imports read, and the working directory if they asked for it.
+//! Environment variables that imports read, and what they asked of the process: its working
+//! directory, and which of the standard descriptors are terminals.
 //!
 //! Values are kept as hashes: a variable may hold a secret, and nobody needs to read it here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -48,15 +50,28 @@ pub(super) struct Variables {
     /// The working directory, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     directory: Option<Text>,
+    /// Whether these of the standard descriptors were terminals.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    terminals: BTreeMap<u8, bool>,
 }
 
-/// The variables and the working directory of a process.
+/// What a process has from its caller, as far as imports may depend on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The environment.
     pub environment: &'a [(OsString, OsString)],
     /// The working directory.
     pub directory: &'a Path,
+    /// Which of the standard descriptors are terminals.
+    pub terminals: [bool; 3],
+}
+
+impl Surroundings<'_> {
+    /// [`Self::terminals`] of this process.
+    pub fn own_terminals() -> [bool; 3] {
+        let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+        [input.is_terminal(), output.is_terminal(), error.is_terminal()]
+    }
 }
 
 impl Variables {
@@ -78,6 +93,18 @@ impl Variables {
     /// The working directory was asked for.
     pub fn depend_on_directory(&mut self, directory: &Path) {
         self.directory.get_or_insert_with(|| directory.into());
+    }
+
+    /// It was asked of these descriptors whether they are terminals.
+    pub fn depend_on_terminals(&mut self, asked: BTreeSet<u8>, now: Surroundings) {
+        for descriptor in asked {
+            let is_one = now.terminals.get(usize::from(descriptor)) == Some(&true);
+            self.terminals.entry(descriptor).or_insert(is_one);
+        }
+    }
+
+    pub fn terminals(&self) -> impl Iterator<Item = u8> {
+        self.terminals.keys().copied()
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -108,6 +135,12 @@ impl Variables {
             if let Some(name) = new {
                 return changed(&name, true);
             }
+        }
+        let other = |(descriptor, was): &(&u8, &bool)| {
+            now.terminals.get(usize::from(**descriptor)) != Some(*was)
+        };
+        if let Some((descriptor, was)) = self.terminals.iter().find(other) {
+            return Some(Changed::Terminal(*descriptor, *was));
         }
         let directory = self.directory.as_ref()?;
         (directory.as_path() != now.directory)
