@@ -22,7 +22,7 @@ use crate::key::interpreter::Interpreter;
 use crate::key::python_env::PythonEnv;
 use crate::manifest::Manifest;
 use crate::manifest::times::ImportTimes;
-use crate::store::{self, Candidate, CandidateQuery, Image, ImageId, RunStore};
+use crate::store::{self, Candidate, CandidateQuery, Files, Image, ImageId, Reader};
 use crate::trace;
 
 /// What a small image spares besides imports, in nanoseconds: the interpreter's own start,
@@ -191,7 +191,7 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// Why there is none to rank.
-    pub fn rank(&self, store: &RunStore) -> Result<Ranking, Miss> {
+    pub fn rank(&self, store: &Reader) -> Result<Ranking, Miss> {
         let host = Host::read();
         let flags = self.run.flags.to_string();
         let python_env = self.python_env.canonical();
@@ -248,7 +248,7 @@ impl Wanted<'_> {
     /// When the index cannot be read.
     pub fn images_of_interpreter(
         &self,
-        store: &RunStore,
+        store: &Reader,
         host: &Host,
     ) -> Result<Vec<(Image, Option<Miss>)>, Miss> {
         let images = store.images().map_err(|error| Miss::Store(error.to_string()))?;
@@ -265,7 +265,7 @@ impl Wanted<'_> {
     }
 
     /// Where a module that is to be run would be looked for; nobody else needs to know.
-    fn search_path(&self, store: &RunStore, candidate: &Candidate) -> Result<Vec<PathBuf>, Miss> {
+    fn search_path(&self, store: &Reader, candidate: &Candidate) -> Result<Vec<PathBuf>, Miss> {
         match self.run.program {
             Program::Module(_) => Ok(load(store, &candidate.id)?.content.search_path),
             _ => Ok(Vec::new()),
@@ -293,7 +293,7 @@ impl Wanted<'_> {
     }
 
     /// The closest reason why the index names no image for this run.
-    fn why_no_candidate(&self, store: &RunStore, host: &Host) -> Miss {
+    fn why_no_candidate(&self, store: &Reader, host: &Host) -> Miss {
         let images = self.images_of_interpreter(store, host).unwrap_or_default();
         images
             .into_iter()
@@ -306,12 +306,7 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// Why the image cannot be used.
-    pub fn examine(
-        &self,
-        store: &RunStore,
-        image: &Ranked,
-        source: &Source,
-    ) -> Result<Chosen, Miss> {
+    pub fn examine(&self, store: &Files, image: &Ranked, source: &Source) -> Result<Chosen, Miss> {
         if let Some(miss) = &image.against {
             return Err(miss.clone());
         }
@@ -354,12 +349,12 @@ fn rank_of(image: &Ranked) -> u8 {
 
 /// Whether images are used whatever they save: in a debug build, where a test says so that is
 /// about something else, since times differ from run to run.
-fn takes_any() -> bool {
+pub(super) fn takes_any() -> bool {
     cfg!(debug_assertions)
         && std::env::var_os("PYIMG_TEST_WORTH").is_some_and(|worth| worth == "any")
 }
 
-fn load(store: &RunStore, id: &ImageId) -> Result<store::RunManifest<Manifest>, Miss> {
+fn load(store: &Files, id: &ImageId) -> Result<store::RunManifest<Manifest>, Miss> {
     store.load_for_run(id).map_err(|error| Miss::Damaged(error.to_string()))
 }
 

@@ -22,7 +22,7 @@ use crate::key::interpreter::{Found, Interpreter};
 use crate::key::recipe::Recipe;
 use crate::key::which::FileId;
 use crate::manifest::Manifest;
-use crate::store::{Image, ImageId, RunStore, Tier};
+use crate::store::{Files, Image, ImageId, Tier};
 
 /// What `pyrun` would do.
 #[derive(Debug)]
@@ -148,14 +148,14 @@ impl Explanation {
 }
 
 impl Examined {
-    fn new(store: &RunStore, image: &Ranked, verdict: Result<(), Miss>) -> Self {
+    fn new(store: &Files, image: &Ranked, verdict: Result<(), Miss>) -> Self {
         let (recipe, is_cold) = looked_up(store, &image.id);
         let Ranked { import_ns, saves_ns, restore_ns, .. } = *image;
         let name = image.name.clone();
         Self { name, import_ns, saves_ns, restore_ns, recipe, is_cold, verdict }
     }
 
-    fn unranked(store: &RunStore, image: &Image, miss: Miss) -> Self {
+    fn unranked(store: &Files, image: &Image, miss: Miss) -> Self {
         let (recipe, is_cold) = looked_up(store, &image.id);
         Self {
             name: image.record.name.clone(),
@@ -170,7 +170,7 @@ impl Examined {
 }
 
 /// What the manifest of an image says besides, as far as it can be read.
-fn looked_up(store: &RunStore, id: &ImageId) -> (Option<Recipe>, bool) {
+fn looked_up(store: &Files, id: &ImageId) -> (Option<Recipe>, bool) {
     match store.load_manifest::<Manifest>(id) {
         Ok(manifest) => {
             let is_cold = store.tier(&manifest.packs) != Tier::Raw;

@@ -9,6 +9,7 @@ mod archive;
 pub mod background;
 pub mod choice;
 pub mod command_line;
+mod decision;
 pub mod explain;
 pub mod imports;
 pub mod miss;
@@ -29,12 +30,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use background::Missed;
-use choice::Chosen;
+use choice::{Chosen, Ranked, Ranking};
 use command_line::{CommandLine, Program, Run};
+use decision::Decision;
 use miss::Miss;
 use remembered::Start;
 use situation::{Situation, check_criu, check_files, first_usable};
-use source::Form;
+use source::{Form, Source};
 
 use crate::criu::Criu;
 use crate::engine::caller::{self, Caller, Closed};
@@ -111,7 +113,7 @@ pub fn main() -> i32 {
         interpreter.environment.clone(),
         move || drop(crate::sys::set_disposition(libc::SIGXFSZ, was_ignored)),
     );
-    let mut launch = Launch { line: &line, interpreter, log, start, stale: None };
+    let mut launch = Launch { line: &line, interpreter, log, start, stale: None, decision: None };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
@@ -122,8 +124,14 @@ pub fn main() -> i32 {
             launch.log.miss(&miss);
             let interpreter = &launch.interpreter;
             let cwd = cwd.as_deref().ok();
-            let counted =
-                remembered::note_miss(&launch.start, &line, Some(interpreter), cwd, &miss);
+            let decision = launch.decision.as_ref();
+            let counted = remembered::note_miss(
+                &launch.start,
+                &line,
+                Some((interpreter, decision)),
+                cwd,
+                &miss,
+            );
             if let (Ok(run), Some(cwd)) = (&line.run, cwd) {
                 let stale = launch.stale.as_deref();
                 Missed { run, interpreter, cwd, miss: &miss, stale, counted }.follow_up();
@@ -141,40 +149,74 @@ struct Launch<'a> {
     start: Start,
     /// The image that would have been the first choice, had nothing changed since it was built.
     stale: Option<String>,
+    /// What was decided, if that is news.
+    decision: Option<Decision>,
+}
+
+/// A program that has been started from an image.
+struct Started {
+    program: Running,
+    chosen: Chosen,
+    request: Request,
 }
 
 impl Launch<'_> {
     /// Runs the program from an image and says how it ended.
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
-        let ranking = situation.rank()?;
-        let mut stale = None;
-        let tries = ranking.images.iter().map(|image| {
-            let chosen = situation.examine(image, &ranking.source)?;
-            trace::reached("chosen");
-            let mut request = request(self, &situation, ranking.source.form)
-                .map_err(|error| Miss::Unrestorable(error.to_string()))?;
-            request.recording = situation.remembered.recording(&chosen, &ranking.source);
-            let started = start(&situation, &chosen, &request);
-            if let Err(Miss::Evidence(_)) = &started {
-                stale.get_or_insert_with(|| chosen.name.clone());
+        let mut tried = None;
+        if let Some(decision) = situation.decided() {
+            trace::reached("decided");
+            let ranking = decision.ranking(situation.remembered.modules())?;
+            let image = &ranking.images[0];
+            match self.start_from(&situation, image, &ranking.source) {
+                Ok(started) => return Ok(self.follow(started, situation, None)),
+                Err(miss) if miss.is_of_one_image() => tried = Some((image.id, miss)),
+                Err(miss) => return Err(miss),
             }
-            Ok((started?, chosen, request))
+        }
+        let ranking = situation.rank()?;
+        if ranking.images.first().is_some_and(|best| best.against.is_some()) {
+            self.decision = situation.decide(&ranking);
+        }
+        let best = ranking.images.first().map(|best| best.id);
+        let tries = ranking.images.iter().map(|image| match &tried {
+            Some((id, miss)) if *id == image.id => Err(miss.clone()),
+            _ => self.start_from(&situation, image, &ranking.source),
         });
-        let usable = first_usable(tries);
-        self.stale = stale;
-        let (program, chosen, request) = usable?;
-        Ok(self.follow(program, situation, &chosen, request))
+        let started = first_usable(tries)?;
+        let is_best = best == Some(started.chosen.id);
+        Ok(self.follow(started, situation, is_best.then_some(&ranking)))
     }
 
-    /// Stands by a program that has started. Nothing is a miss any more.
+    /// Runs the program from this image.
+    fn start_from(
+        &mut self,
+        situation: &Situation<'_>,
+        image: &Ranked,
+        source: &Source,
+    ) -> Result<Started, Miss> {
+        let chosen = situation.examine(image, source)?;
+        trace::reached("chosen");
+        let mut request = request(self, situation, source.form)
+            .map_err(|error| Miss::Unrestorable(error.to_string()))?;
+        request.recording = situation.remembered.recording(&chosen, source);
+        let started = start(situation, &chosen, &request);
+        if let Err(Miss::Evidence(_)) = &started {
+            self.stale.get_or_insert_with(|| chosen.name.clone());
+        }
+        Ok(Started { program: started?, chosen, request })
+    }
+
+    /// Stands by a program that has started. Nothing is a miss any more. With the ranking
+    /// that led to it, what was decided is kept.
     fn follow(
         &self,
-        program: Running,
+        started: Started,
         situation: Situation<'_>,
-        chosen: &Chosen,
-        request: Request,
+        ranking: Option<&Ranking>,
     ) -> ExitStatus {
+        let Started { program, chosen, request } = started;
         trace::reached("started");
         let restore = self.start.elapsed();
         self.log.hit(&chosen.name);
@@ -182,7 +224,8 @@ impl Launch<'_> {
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         situation.store.note_use(&chosen.id);
-        situation.remembered.note_hit(&self.start, restore, chosen);
+        let decision = ranking.and_then(|ranking| situation.decide(ranking));
+        situation.remembered.note_hit(&self.start, restore, &chosen, decision.as_ref());
         trace::finish("hit");
         // A lock is held until here: from now on the image may be removed.
         drop(situation);

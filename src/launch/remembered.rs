@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::choice::Chosen;
 use super::command_line::{CommandLine, Run};
+use super::decision::Decision;
 use super::miss::Miss;
 use super::program::what;
 use super::source::Source;
@@ -73,6 +74,16 @@ impl Remembered {
         self.known.as_ref()?.modules.as_ref()
     }
 
+    /// Which program it is, if it can be recognised.
+    pub fn id(&self) -> Option<&ProgramId> {
+        self.id.as_ref()
+    }
+
+    /// What its last run has decided.
+    pub fn decision(&self) -> Option<&serde_json::Value> {
+        self.known.as_ref().map(|known| &known.decision)
+    }
+
     /// Why the last build for the program failed that nobody waited for, in one line.
     pub fn failed_build(&self) -> Option<&str> {
         self.known.as_ref()?.outlook.as_ref()?.failure.as_deref()
@@ -107,8 +118,15 @@ impl Remembered {
         })
     }
 
-    /// Records that the program runs from an image, after so long.
-    pub fn note_hit(&self, start: &Start, restore: Duration, image: &Chosen) {
+    /// Records that the program runs from an image, after so long, and what was decided, if
+    /// that is news.
+    pub fn note_hit(
+        &self,
+        start: &Start,
+        restore: Duration,
+        image: &Chosen,
+        decision: Option<&Decision>,
+    ) {
         // What the program imports of it, if that is known.
         let import_ns = image.saves_ns.unwrap_or(image.manifest.content.import_ns);
         self.records.add_run(&RunRecord {
@@ -124,7 +142,11 @@ impl Remembered {
         // What the user was told and what was found out have come to their end.
         let outlook = self.program.outlook.as_ref().and_then(Outlook::after_a_hit);
         let (import_ns, told) = (Some(import_ns), false);
-        self.put(Program { misses: 0, import_ns, told, outlook, ..self.program.clone() });
+        let mut program = Program { misses: 0, import_ns, told, outlook, ..self.program.clone() };
+        if let Some(decision) = decision {
+            program.decision = decision.to_json();
+        }
+        self.put(program);
     }
 
     fn put(&self, program: Program) {
@@ -154,12 +176,13 @@ pub struct Counted {
     pub program: Program,
 }
 
-/// Records that a program is about to be run by plain Python. Where there is no store,
+/// Records that a program is about to be run by plain Python, with this interpreter if that is
+/// known, and what was decided about it, if that is news. Where there is no store,
 /// nothing is. Returns the program if an image would have helped it.
 pub fn note_miss(
     start: &Start,
     line: &CommandLine,
-    interpreter: Option<&Interpreter>,
+    with: Option<(&Interpreter, Option<&Decision>)>,
     cwd: Option<&Path>,
     miss: &Miss,
 ) -> Option<Counted> {
@@ -175,22 +198,29 @@ pub fn note_miss(
         return None;
     };
     run_record.what = what(run, cwd);
-    let Some(interpreter) = interpreter else {
+    let Some((interpreter, decision)) = with else {
         records.add_run(&run_record);
         return None;
     };
     let remembered = Remembered::of(records, run, interpreter, cwd);
     run_record.program = remembered.id;
     remembered.records.add_run(&run_record);
-    if !miss.wants_an_image() {
+    let mut program = remembered.program.clone();
+    if let Some(decision) = decision {
+        program.decision = decision.to_json();
+    }
+    let counts = miss.wants_an_image();
+    if !counts && decision.is_none() {
         return None;
     }
     let id = remembered.id?;
     if remembered.known.is_none() {
         remembered.records.make_room_for_program(&id);
     }
-    let misses = remembered.program.misses.saturating_add(1);
-    let program = Program { misses, ..remembered.program.clone() };
+    program.misses = program.misses.saturating_add(u32::from(counts));
     remembered.put(program.clone());
+    if !counts {
+        return None;
+    }
     Some(Counted { records: remembered.records, id, program })
 }

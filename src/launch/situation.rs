@@ -4,11 +4,13 @@
 //! looks at all of them and says what it found ([`super::explain`]). Both ask here, so that
 //! the one explains what the other does. Nothing is started or changed here.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::choice::{Chosen, Ranked, Ranking, Wanted};
-use super::command_line::{CommandLine, Engine, Run};
+use super::command_line::{CommandLine, Engine, Program, Run};
+use super::decision::{Basis, Decision};
 use super::miss::Miss;
 use super::remembered::Remembered;
 use super::source::Source;
@@ -20,7 +22,7 @@ use crate::key::host::Host;
 use crate::key::interpreter::{Interpreter, Origin};
 use crate::key::python_env::{PythonEnv, with_changes};
 use crate::manifest::{EVIDENCE, Manifest};
-use crate::store::{self, FileInfo, Image, RunStore};
+use crate::store::{self, FileInfo, FileState, Image, Reader, RunFiles};
 use crate::trace;
 
 /// A run that an image may serve, and all that decides which.
@@ -38,8 +40,9 @@ pub(super) struct Situation<'a> {
     pub environment: Vec<(OsString, OsString)>,
     python_env: PythonEnv,
     python_path: Vec<PathBuf>,
-    /// The store.
-    pub store: RunStore,
+    /// The files of the store.
+    pub store: RunFiles,
+    index: OnceCell<Reader>,
     /// What is known of the program from earlier runs.
     pub remembered: Remembered,
     /// The image that the user named, if one was.
@@ -68,14 +71,15 @@ impl<'a> Situation<'a> {
             PythonEnv::read(environment.iter().map(|(name, value)| (name, value)), &run.flags)
                 .map_err(Miss::Environment)?;
         let dir = store::default_dir().map_err(|error| Miss::Store(error.to_string()))?;
-        let store = RunStore::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
-        let store = store.ok_or(Miss::NoStore(dir))?;
+        let store = RunFiles::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
+        let (store, index) = (store.ok_or(Miss::NoStore(dir))?, OnceCell::new());
         trace::reached("store");
         if let Some(why) = obstacle(caller) {
             return Err(Miss::Unrestorable(why.into()));
         }
         let python_path = python_path(run, cwd, &environment);
-        let named = options.image.map(|name| named_image(&store, &name)).transpose()?;
+        let named = options.image.map(|name| named_image(open_index(&store, &index)?, &name));
+        let named = named.transpose()?;
         if let Some(image) = &named {
             *interpreter = interpreter_of(&image.record.executable)?;
         }
@@ -90,9 +94,18 @@ impl<'a> Situation<'a> {
             python_env,
             python_path,
             store,
+            index,
             remembered,
             named,
         })
+    }
+
+    /// The index of the store, opened when it is first asked for.
+    ///
+    /// # Errors
+    /// When there is none that can be read.
+    fn index(&self) -> Result<&Reader, Miss> {
+        open_index(&self.store, &self.index)
     }
 
     /// The images to begin from, the best first.
@@ -102,8 +115,43 @@ impl<'a> Situation<'a> {
     pub fn rank(&self) -> Result<Ranking, Miss> {
         match &self.named {
             Some(image) => self.wanted().only(image),
-            None => self.wanted().rank(&self.store),
+            None => self.wanted().rank(self.index()?),
         }
+    }
+
+    /// What an earlier run has decided, if that still holds.
+    pub fn decided(&self) -> Option<Decision> {
+        let decision = self.remembered.decision().filter(|decision| !decision.is_null())?;
+        Decision::read(decision, &self.basis()?)
+    }
+
+    /// What this run has decided, for the next one, if that can be kept.
+    pub fn decide(&self, ranking: &Ranking) -> Option<Decision> {
+        let now_ns = store::now_ns();
+        let settled = self.store.index_state().is_settled(now_ns);
+        if !settled { None } else { Decision::of(self.basis()?, ranking) }
+    }
+
+    /// Of a program that is a file, but no directory, or a text or module; nothing of one that
+    /// is not the same when it is run again, or of an image that the user named.
+    fn basis(&self) -> Option<String> {
+        let file = match &self.run.program {
+            Program::Script(path) => {
+                let found = self.cwd.join(path).metadata().ok()?;
+                Some(FileState::of(&found)).filter(|_| found.is_file())?.into()
+            }
+            _ => None,
+        };
+        let basis = Basis {
+            program: self.remembered.id().filter(|_| self.named.is_none())?,
+            file,
+            index: self.store.index_state(),
+            host: &Host::read(),
+            python_env: &self.python_env.canonical(),
+            cwd: self.cwd,
+            remembered: self.remembered.modules(),
+        };
+        Some(basis.hash())
     }
 
     /// Looks closely at an image, but not yet at its files: that is for [`check_criu`],
@@ -138,7 +186,7 @@ impl<'a> Situation<'a> {
     pub fn images_of_interpreter(&self) -> Result<Vec<(Image, Option<Miss>)>, Miss> {
         match &self.named {
             Some(image) => Ok(vec![(image.clone(), None)]),
-            None => self.wanted().images_of_interpreter(&self.store, &Host::read()),
+            None => self.wanted().images_of_interpreter(self.index()?, &Host::read()),
         }
     }
 
@@ -196,7 +244,16 @@ fn python_path(run: &Run, cwd: &Path, environment: &[(OsString, OsString)]) -> V
     }
 }
 
-fn named_image(store: &RunStore, name: &OsStr) -> Result<Image, Miss> {
+fn open_index<'a>(store: &RunFiles, index: &'a OnceCell<Reader>) -> Result<&'a Reader, Miss> {
+    if let Some(reader) = index.get() {
+        return Ok(reader);
+    }
+    let opened = store.open_index().map_err(|error| Miss::Store(error.to_string()))?;
+    let reader = opened.ok_or_else(|| Miss::NoStore(store.dir().to_owned()))?;
+    Ok(index.get_or_init(|| reader))
+}
+
+fn named_image(store: &Reader, name: &OsStr) -> Result<Image, Miss> {
     let image = name.to_str().map(|name| store.by_name(name)).transpose();
     let image = image.map_err(|error| Miss::Store(error.to_string()))?.flatten();
     image.ok_or_else(|| Miss::ImageNotFound(name.to_owned()))

@@ -17,6 +17,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::archive::{self, Archive};
 use super::command_line::{Program, Run};
 use super::imports::Imports;
@@ -34,7 +36,7 @@ pub(super) const MAX_PARSED: usize = 32 * 1024;
 const MAX_WAIT: u8 = 10;
 
 /// A program, looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// How it is to be run.
     pub form: Form,
@@ -45,10 +47,12 @@ pub struct Source {
     pub imports: Option<BTreeSet<String>>,
     /// Those of them that it imports in any case, not only in a function that may be called.
     pub eager: BTreeSet<String>,
+    /// Whether no other file was read for that than the program's own.
+    pub is_alone: bool,
 }
 
 /// How a program is to be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// A text.
     Command,
@@ -161,7 +165,7 @@ impl Source {
 
     /// A program of which it cannot be known what it imports.
     fn unknown(form: Form, first_path: Option<PathBuf>) -> Self {
-        Self { form, first_path, imports: None, eager: BTreeSet::new() }
+        Self { form, first_path, imports: None, eager: BTreeSet::new(), is_alone: true }
     }
 }
 
@@ -321,7 +325,7 @@ impl Reader {
 
     fn finish(self, form: Form, first_path: Option<PathBuf>) -> Source {
         let imports = Some(self.eager.union(&self.lazy).cloned().collect());
-        Source { form, first_path, imports, eager: self.eager }
+        Source { form, first_path, imports, eager: self.eager, is_alone: self.seen.is_empty() }
     }
 }
 

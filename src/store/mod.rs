@@ -8,12 +8,12 @@
 //!
 //! - to store: [`Store::open`], [`Store::begin`], [`Ingest::add_run`] for each
 //!   run of pages, [`Ingest::seal`], [`Sealed::add_file`], [`Sealed::commit`];
-//! - to run: [`RunStore::open`], [`Reader::candidates`], [`Reader::load_manifest`],
-//!   [`Reader::note_use`];
+//! - to run: [`RunFiles::open`], [`Reader::candidates`], [`Files::load_for_run`],
+//!   [`Files::note_use`];
 //! - to look and to remove: [`Reader::images`], [`Reader::find`], [`Store::remove`];
 //! - to remember runs and programs, silently: [`Records`]; to count runs: [`Reader::tally`];
 //! - to check and to mend: [`verify`], [`repair`];
-//! - to compress and to bring back: [`Store::freeze`], [`Reader::thaw`];
+//! - to compress and to bring back: [`Store::freeze`], [`Files::thaw`];
 //! - to clean up: [`Reader::survey`], [`Reader::plan`], [`Store::clean`].
 //!
 //! The store knows nothing of CRIU or Python. Threads are started for hashing and
@@ -68,7 +68,7 @@ pub use outlook::{Outlook, Verdict};
 pub use pack::{PackInfo, offset_of};
 pub use pages::PAGE;
 pub use programs::{Program, Records, now_ns};
-pub use reader::{Reader, RunStore};
+pub use reader::{Files, Reader, RunFiles, RunStore};
 pub use record::{Candidate, CandidateQuery, FileState, Image, ImageRecord, Overview, check_name};
 pub use remove::Freed;
 pub use repair::{Action, Done, Lost, Repaired, repair};

@@ -10,7 +10,7 @@ use super::ids::{Digest, ImageKey};
 use super::index::{self, State};
 use super::layout::{self, Layout};
 use super::lock::BuildLock;
-use super::reader::{Reader, not_a_directory};
+use super::reader::{Files, Reader, not_a_directory};
 use super::record::FileState;
 use super::verify::listing;
 use super::{access, durable, lock};
@@ -61,7 +61,7 @@ impl Store {
             Some((index, State::Current)) => index,
             _ => make(&layout)?,
         };
-        Ok(Self { reader: Reader { layout, index } })
+        Ok(Self { reader: Reader { files: Files { layout }, index } })
     }
 
     /// A random secret, the same for the life of the store.

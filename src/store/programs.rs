@@ -24,11 +24,11 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
-use super::Reader;
 use super::access;
 use super::ids::ProgramId;
 use super::layout::{self, Layout, OnShelf};
 use super::outlook::Outlook;
+use super::{Files, Reader};
 
 /// Programs on one shelf; all of them together are at most 256 times as many.
 const ON_A_SHELF: usize = 40;
@@ -52,6 +52,9 @@ pub struct Program {
     /// What to build an image for it from, or null; the store does not look into it.
     #[serde(default)]
     pub recipe: serde_json::Value,
+    /// What its last run has decided, or null; the store does not look into it.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub decision: serde_json::Value,
     /// The top-level modules that it needed when it last ended after a run from an image;
     /// `None` if it never has.
     #[serde(skip)]
@@ -208,12 +211,14 @@ impl Records {
     }
 }
 
-impl Reader {
+impl Files {
     /// What runs write into this store.
     pub fn records(&self) -> Records {
         Records { layout: self.layout.clone() }
     }
+}
 
+impl Reader {
     /// What is remembered of a program: [`Records::program`].
     pub fn program(&self, id: &ProgramId) -> Option<Program> {
         self.records().program(id)

@@ -27,24 +27,39 @@ use super::tier::Tier;
 use crate::error::{Error, Result};
 use crate::parallel;
 
+/// What a store holds beside its index, for reading.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub(super) layout: Layout,
+}
+
 /// A store, for reading.
 #[derive(Debug)]
 pub struct Reader {
-    pub(super) layout: Layout,
+    pub(super) files: Files,
     pub(super) index: Connection,
 }
 
-/// A store, for a run. Until it is dropped nothing that the run may have found
-/// in it is deleted, so it is to be dropped once the image is mapped, and never
-/// kept while the program runs.
-#[derive(Debug)]
-pub struct RunStore {
-    reader: Reader,
-    _lock: Lock,
+impl std::ops::Deref for Reader {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.files
+    }
 }
 
-impl RunStore {
-    /// Opens the store in `dir` for a run; `None` if there is none. Never
+/// The files of a store, for a run. Until it is dropped nothing that the run may have found
+/// in the store is deleted, so it is to be dropped once the image is mapped, and never
+/// kept while the program runs.
+#[derive(Debug)]
+pub struct RunFiles {
+    files: Files,
+    index: FileState,
+    lock: Lock,
+}
+
+impl RunFiles {
+    /// Opens the store in `dir` for a run, all but its index; `None` if there is none. Never
     /// creates or changes anything, and works on a read-only file system.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
         let layout = Layout::new(dir);
@@ -64,18 +79,52 @@ impl RunStore {
             }
             found => found.doing("read", &index)?,
         };
-        access::trusted_file(&index)?;
+        let index = FileState::of(&access::trusted_file(&index)?);
         let lock = lock::run(&layout)?;
+        Ok(Some(Self { files: Files { layout }, index, lock }))
+    }
+
+    /// The state in which the index was found. As long as it has that, it says the same, if
+    /// it had it for longer than a tick of the clock.
+    pub fn index_state(&self) -> &FileState {
+        &self.index
+    }
+
+    /// Opens the index as well; `None` if there is nothing in it, and so no store yet.
+    pub fn open_index(&self) -> Result<Option<Reader>> {
+        let layout = self.files.layout.clone();
         match index::open_to_read(&layout)? {
-            (index, State::Current) => {
-                Ok(Some(Self { reader: Reader { layout, index }, _lock: lock }))
-            }
+            (index, State::Current) => Ok(Some(Reader { files: self.files.clone(), index })),
             (_, State::Empty) => {
                 open::refuse_lost(&layout)?;
                 Ok(None)
             }
             (_, State::Old(version)) => Err(index::older(layout.root(), version)),
         }
+    }
+}
+
+impl std::ops::Deref for RunFiles {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.files
+    }
+}
+
+/// A store with its index, kept as [`RunFiles`] keep it.
+#[derive(Debug)]
+pub struct RunStore {
+    reader: Reader,
+    _lock: Lock,
+}
+
+impl RunStore {
+    /// [`RunFiles::open`] and [`RunFiles::open_index`]
+    pub fn open(dir: &Path) -> Result<Option<Self>> {
+        let Some(files) = RunFiles::open(dir)? else { return Ok(None) };
+        let reader = files.open_index()?;
+        Ok(reader.map(|reader| Self { reader, _lock: files.lock }))
     }
 }
 
@@ -92,14 +141,65 @@ pub(super) fn not_a_directory(dir: &Path) -> Error {
         .hint("remove what is there, or set PYIMG_DIR to another place")
 }
 
-impl Reader {
-    pub(super) fn rows(&self) -> Images<'_> {
-        Images { index: &self.index, root: self.layout.root() }
-    }
-
+impl Files {
     /// The store's directory, absolute.
     pub fn dir(&self) -> &Path {
         self.layout.root()
+    }
+
+    /// The manifest of an image, with everything it names checked for owner,
+    /// mode, size and, for packs, time of writing. `T` is what the builder left;
+    /// [`serde::de::IgnoredAny`] if it is not wanted.
+    pub fn load_manifest<T: DeserializeOwned>(&self, id: &ImageId) -> Result<Manifest<T>> {
+        manifest::load(&self.layout, id)
+    }
+
+    /// The same, as far as a run needs it.
+    pub fn load_for_run<T: DeserializeOwned>(&self, id: &ImageId) -> Result<RunManifest<T>> {
+        manifest::load_for_run(&self.layout, id)
+    }
+
+    /// The directory with an image's files.
+    pub fn image_dir(&self, id: &ImageId) -> PathBuf {
+        self.layout.image(id)
+    }
+
+    /// The raw file of a pack, which is there unless it is cold.
+    pub fn pack_path(&self, id: &PackId) -> PathBuf {
+        self.layout.pack(id)
+    }
+
+    /// Counts a use of an image. In a store that cannot be written nothing is
+    /// counted, and that is no error.
+    pub fn note_use(&self, id: &ImageId) {
+        let uses = OpenOptions::new().append(true).open(self.layout.uses(id));
+        let _ = uses.and_then(|mut uses| uses.write_all(b"."));
+    }
+
+    /// Where runs of an image note what they have found unchanged. It may be missing, and says
+    /// nothing that could not be found out again.
+    pub fn looked_through(&self, id: &ImageId) -> PathBuf {
+        self.layout.looked_through(id)
+    }
+
+    /// Writes that, whole or not at all. In a store that cannot be written nothing is, and
+    /// that is no error.
+    pub fn note_looked_through(&self, id: &ImageId, text: &[u8]) {
+        let write = || {
+            let mut file = tempfile::Builder::new()
+                .prefix("looked-through-")
+                .permissions(fs::Permissions::from_mode(0o600))
+                .tempfile_in(self.layout.temporary())?;
+            file.write_all(text)?;
+            file.persist(self.layout.looked_through(id)).map_err(|error| error.error)
+        };
+        let _ = write();
+    }
+}
+
+impl Reader {
+    pub(super) fn rows(&self) -> Images<'_> {
+        Images { index: &self.index, root: self.layout.root() }
     }
 
     /// All images, the oldest first.
@@ -168,58 +268,9 @@ impl Reader {
         self.rows().candidates(wanted)
     }
 
-    /// The manifest of an image, with everything it names checked for owner,
-    /// mode, size and, for packs, time of writing. `T` is what the builder left;
-    /// [`serde::de::IgnoredAny`] if it is not wanted.
-    pub fn load_manifest<T: DeserializeOwned>(&self, id: &ImageId) -> Result<Manifest<T>> {
-        manifest::load(&self.layout, id)
-    }
-
-    /// The same, as far as a run needs it.
-    pub fn load_for_run<T: DeserializeOwned>(&self, id: &ImageId) -> Result<RunManifest<T>> {
-        manifest::load_for_run(&self.layout, id)
-    }
-
-    /// The directory with an image's files.
-    pub fn image_dir(&self, id: &ImageId) -> PathBuf {
-        self.layout.image(id)
-    }
-
-    /// The raw file of a pack, which is there unless it is cold.
-    pub fn pack_path(&self, id: &PackId) -> PathBuf {
-        self.layout.pack(id)
-    }
-
     /// The remembered hash of a big file, if the file is still in that state.
     pub fn interpreter_hash(&self, path: &str, state: &FileState) -> Result<Option<Digest>> {
         self.rows().interpreter(path, state)
-    }
-
-    /// Counts a use of an image. In a store that cannot be written nothing is
-    /// counted, and that is no error.
-    pub fn note_use(&self, id: &ImageId) {
-        let uses = OpenOptions::new().append(true).open(self.layout.uses(id));
-        let _ = uses.and_then(|mut uses| uses.write_all(b"."));
-    }
-
-    /// Where runs of an image note what they have found unchanged. It may be missing, and says
-    /// nothing that could not be found out again.
-    pub fn looked_through(&self, id: &ImageId) -> PathBuf {
-        self.layout.looked_through(id)
-    }
-
-    /// Writes that, whole or not at all. In a store that cannot be written nothing is, and
-    /// that is no error.
-    pub fn note_looked_through(&self, id: &ImageId, text: &[u8]) {
-        let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix("looked-through-")
-                .permissions(fs::Permissions::from_mode(0o600))
-                .tempfile_in(self.layout.temporary())?;
-            file.write_all(text)?;
-            file.persist(self.layout.looked_through(id)).map_err(|error| error.error)
-        };
-        let _ = write();
     }
 
     /// Adds what is not in the index.

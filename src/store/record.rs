@@ -172,6 +172,20 @@ impl FileState {
         }
     }
 
+    /// All of it.
+    pub fn bytes(&self) -> Vec<u8> {
+        let [device, inode, size] = self.numbers();
+        let numbers = [device, inode, size, self.mtime_ns, self.ctime_ns];
+        numbers.into_iter().flat_map(i64::to_le_bytes).collect()
+    }
+
+    /// Whether it has been so for longer than a file system takes to tell two changes apart:
+    /// times have the kernel's ticks, of at most 10 ms.
+    pub fn is_settled(&self, now_ns: i64) -> bool {
+        const TICKS_NS: i64 = 50_000_000;
+        self.ctime_ns.saturating_add(TICKS_NS) < now_ns
+    }
+
     /// SQLite's integers have a sign; only equality matters.
     pub(super) fn numbers(&self) -> [i64; 3] {
         [self.device, self.inode, self.size].map(u64::cast_signed)

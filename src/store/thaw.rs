@@ -19,13 +19,13 @@ use super::layout::Layout;
 use super::pack::{self, PackFile, PackInfo, tables_of};
 use super::pages::PAGE;
 use super::seekable::{Frame, Seekable, Unpacker};
-use super::{Reader, access, durable, fault, lock, tier};
+use super::{Files, access, durable, fault, lock, tier};
 use crate::error::Result;
 
 /// Processors that decompress at once, each with some 6 MiB of memory.
 const MOST_THREADS: usize = 4;
 
-impl Reader {
+impl Files {
     /// Brings those of these packs back that are cold; nothing if none is. Others who are
     /// changing the store, or bringing the same pack back, are waited for so long.
     ///

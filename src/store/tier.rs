@@ -16,7 +16,7 @@ use super::layout::{self, Layout};
 use super::pack::{self, PackFile, PackInfo};
 use super::seekable::Seekable;
 use super::verify::packs::check_tables;
-use super::{Reader, Store, access, lock};
+use super::{Files, Reader, Store, access, lock};
 use crate::error::{Error, Result};
 
 /// How the pages of an image lie on disk.
@@ -62,13 +62,15 @@ impl Tiers {
     }
 }
 
-impl Reader {
+impl Files {
     /// The tier of an image that uses these packs.
     pub fn tier(&self, packs: &[PackInfo]) -> Tier {
         let is_cold = |pack: &PackInfo| self.layout.cold_pack(&pack.id).symlink_metadata().is_ok();
         if packs.iter().any(is_cold) { Tier::Zstd } else { Tier::Raw }
     }
+}
 
+impl Reader {
     /// The tiers of all packs, read from the directory at once.
     ///
     /// # Errors
@@ -122,7 +124,7 @@ impl Store {
     /// where there is none, it stays raw.
     ///
     /// # Errors
-    /// As [`Store::freeze`] and [`Reader::thaw`].
+    /// As [`Store::freeze`] and [`Files::thaw`].
     pub fn move_to(&self, image: &ImageId, tier: Tier) -> Result<()> {
         let packs = self.rows().packs_of(image)?;
         if tier == Tier::Raw {

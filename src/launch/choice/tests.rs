@@ -112,6 +112,7 @@ fn what_was_seen_counts_besides_what_the_source_says() {
         first_path: None,
         imports,
         eager: Default::default(),
+        is_alone: true,
     };
     let said = |remembered: Option<&str>, read: Option<&str>| {
         let remembered = remembered.map(names);
