@@ -92,7 +92,7 @@ fn hits() {
     place.build(&["import json, decimal, csv, argparse", "--name", "second"]);
     place.write("program.py", "import json, decimal, csv, argparse\nprint(2)\n");
     place.settles(&["program.py"], "hit", "2\n");
-    place.decides(&arguments[1][..], "hit", "1\n");
+    place.decides(arguments[1], "hit", "1\n");
     run(pyimg(&place.lab.store).args(["rm", "second"])).success();
     place.settle();
     place.decides(&["program.py"], "hit", "2\n");

@@ -323,6 +323,7 @@ impl ImageEvidence<'_> {
             Miss::Damaged(format!("cannot read {}: {error}", self.file.display()))
         })?;
         let mut known = LookedThrough::read(&self.looked_through);
+        trace::reached("read");
         let changed = evidence.difference(self.surroundings);
         match changed.or_else(|| evidence.check(&mut known)) {
             Some(changed) => Err(Miss::Evidence(changed)),
