@@ -92,10 +92,14 @@ impl Dumped {
     }
 
     /// Files that are there for the build only: the park library, and the script whose
-    /// imports are the recipe, for the image holds no more of it.
+    /// imports are the recipe, for the image holds no more of it. Of a directory that is
+    /// its `__main__.py`; an archive has modules as well.
     fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
         let mut own: BTreeSet<PathBuf> = self.library.iter().cloned().collect();
-        if let Recipe::Script { script } = recipe.last() {
+        let Recipe::Script { script } = recipe.last() else { return own };
+        if self.report.own_directory.as_ref() == Some(script) {
+            own.insert(script.join("__main__.py"));
+        } else {
             own.extend(script.canonicalize().ok());
             own.insert(script.clone());
         }

@@ -1,6 +1,6 @@
 //! `pyimg build`: makes an image.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::criu::{self, Criu};
 use crate::engine::caller::Caller;
 use crate::engine::namespaced;
 use crate::error::{Error, Result};
-use crate::key::evidence::Evidence;
+use crate::key::evidence::{Evidence, Surroundings};
 use crate::key::flags::Flags;
 use crate::key::host::Host;
 use crate::key::inspect::{self, Inspected};
@@ -48,7 +48,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let start = Instant::now();
     let recipe = args.recipe()?;
     if let Recipe::Script { script } = &recipe
-        && !script.is_file()
+        && !script.exists()
     {
         return Err(Error::usage(format!("there is no script {}", script.display())));
     }
@@ -403,15 +403,24 @@ fn made_up_name(
     Ok((name, lock))
 }
 
-/// Whether an image can still be used as it is, by who has these credentials. If it is
+/// Whether an image can still be used as it is, by who has these credentials and runs a program
+/// as this is run: with these variables, in this directory, on this terminal or none. If it is
 /// compressed all of it is read, since what cannot be brought back is to be built again.
 fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let directory = store.image_dir(&image.id);
     let evidence = Evidence::read(&directory.join(EVIDENCE));
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let surroundings = Surroundings {
+        environment: &environment,
+        directory: &std::env::current_dir().unwrap_or_default(),
+        terminals: Surroundings::own_terminals(),
+    };
     manifest.content.credentials == credentials
         && store::check_large_files(&directory, &manifest.files).is_ok()
-        && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
+        && evidence.is_ok_and(|evidence| {
+            evidence.difference(surroundings).is_none() && evidence.first_change().is_none()
+        })
         && store.cold_packs_are_sound(&manifest.packs)
 }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::personality::{self, Persona};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -117,7 +118,7 @@ pub fn start<E: Send>(
     check: impl FnOnce() -> Result<(), E> + Send,
 ) -> Result<Pid, NotStarted<E>> {
     let surroundings = Surroundings::prepare()?;
-    let started = restore(criu, parked, request, check).and_then(|restored| {
+    let started = restore(criu, parked, request, check, &surroundings).and_then(|restored| {
         wait_for_start(&restored)?;
         Ok(restored.pid)
     });
@@ -171,7 +172,7 @@ pub fn wake_to_grow<E: Send>(
     let surroundings = Surroundings::prepare()?;
     let before = personality::get()?;
     personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
-    let restored = restore(criu, parked, request, check);
+    let restored = restore(criu, parked, request, check, &surroundings);
     personality::set(before)?;
     if restored.is_err() {
         reap_all();
@@ -185,6 +186,7 @@ pub fn wake_to_grow<E: Send>(
 struct Surroundings {
     mask: SigSet,
     needs: Needs,
+    adopted: bool,
 }
 
 impl Surroundings {
@@ -192,10 +194,20 @@ impl Surroundings {
         let mut mask = SigSet::empty();
         let ours = super::supervise::signals();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ours), Some(&mut mask))?;
-        Ok(Self { mask, needs: Needs::meet() })
+        // CRIU starts processes to try the kernel out. If it is ended they lose their parent,
+        // and are to become children of ours, where they are found.
+        let adopted = prctl::get_child_subreaper()?;
+        prctl::set_child_subreaper(true)?;
+        Ok(Self { mask, needs: Needs::meet(), adopted })
+    }
+
+    /// From here on whoever loses its parent is somebody else's.
+    fn adopt_no_more(&self) {
+        let _ = prctl::set_child_subreaper(self.adopted);
     }
 
     fn put_back(&self) {
+        self.adopt_no_more();
         self.needs.put_back();
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
     }
@@ -241,6 +253,7 @@ fn restore<E: Send>(
     parked: &Parked<'_>,
     request: &Request,
     check: impl FnOnce() -> Result<(), E> + Send,
+    surroundings: &Surroundings,
 ) -> Result<Restored, NotStarted<E>> {
     let runtime = RuntimeDir::open()?;
     let mut check = Some(check);
@@ -292,6 +305,7 @@ fn restore<E: Send>(
                 drop(fresh.theirs);
                 // CRIU has let go of the process, so from here on nothing but the program
                 // itself can fail.
+                surroundings.adopt_no_more();
                 // Where it has given up meanwhile, its last message says why.
                 let _ = send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL);
                 let pid = Pid::from_raw(pid.cast_signed());
@@ -401,11 +415,17 @@ fn receive<E>(socket: &OwnedFd, deadline: Duration) -> Result<Option<String>, No
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Ends and reaps every child: after a failed restore, a dead task would hold its pid,
-/// and a live one would run without its user.
+/// Ends and reaps every child, and those that become children of ours thereby: after a
+/// failed restore, a dead task would hold its pid, and a live one would run without its user.
 fn reap_all() {
-    for child in end_children() {
-        let _ = waitpid(child, None);
+    loop {
+        let children = end_children();
+        if children.is_empty() {
+            return;
+        }
+        for child in children {
+            let _ = waitpid(child, None);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::command_line::{Program, Run};
 use super::miss::Miss;
 use super::shadow;
-use super::source::Source;
+use super::source::{Form, Source};
 use crate::key::host::Host;
 use crate::key::interpreter::Interpreter;
 use crate::key::python_env::PythonEnv;
@@ -327,8 +327,14 @@ impl Wanted<'_> {
         }
         let shadow = shadow::find_among(&content.search_path, modules, suffixes);
         shadow.map_err(|(path, why)| odd(&path, why))?.map_or(Ok(()), shadowed)?;
+        // The modules of a directory or an archive that is the program are called as that was.
+        let own = match (source.form, self.run.script()) {
+            (Form::Archive, script) => script,
+            _ => source.first_path.as_deref(),
+        };
         let elsewhere = |(_, directory): &(&String, &PathBuf)| {
-            source.first_path.as_ref() != Some(directory) && !self.python_path.contains(directory)
+            own.map(Path::as_os_str) != Some(directory.as_os_str())
+                && !self.python_path.contains(directory)
         };
         if let Some((module, directory)) = content.local_modules.iter().find(elsewhere) {
             return Err(Miss::NotSeen { module: module.clone(), directory: directory.clone() });

@@ -145,3 +145,48 @@ fn a_namespace_package_of_several_directories() {
         ],
     );
 }
+
+/// A program of two modules, as a directory and as an archive of it.
+fn put_program(world: &World, value: &str, more: &str) {
+    let main = format!("import sys, m\nprint(m.VALUE, m.__file__, sys.path[0], __file__{more})\n");
+    world.write("app/__main__.py", main);
+    world.write("app/m.py", format!("VALUE = '{value}'\n"));
+    world.python(
+        "import zipfile\nwith zipfile.ZipFile('new.zip', 'w') as archive:\n\
+         \x20   for name in '__main__.py', 'm.py': archive.write('app/' + name, name)\n",
+    );
+    world.rename("new.zip", "app.pyz");
+}
+
+#[test]
+fn programs_that_are_directories_or_archives() {
+    if !common::criu() {
+        return;
+    }
+    for kind in ["app", "app.pyz"] {
+        let mut world = World::new();
+        let path = world.path(kind);
+        world.recipe = format!("--script={}", path.display());
+        world.program = vec![path.into()];
+        world.try_all(
+            |w| put_program(w, "old", ""),
+            &[
+                ("a module is edited", Says::New, &|w| put_program(w, "new", "")),
+                ("the program is edited", Says::New, &|w| put_program(w, "old", ", 7")),
+                ("something else", Says::Hit, &|w| w.write("other.py", "")),
+            ],
+        );
+        // Called otherwise, its modules have other names.
+        let mut world = World::new();
+        world.recipe = format!("--script={}", world.path(kind).display());
+        put_program(&world, "old", "");
+        world.build();
+        world.cwd = world.root.clone();
+        for name in [format!("./{kind}"), kind.to_owned()] {
+            world.program = vec![name.into()];
+            let pair = world.run();
+            assert_eq!(pair.difference(), None);
+        }
+        world.finish();
+    }
+}

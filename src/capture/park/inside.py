@@ -91,18 +91,16 @@ def steps():
         stand_in(["-c"], ["-c", RECIPE["code"]], "")
         return [(RECIPE["code"] + "\n", main_names_copy())]
     if RECIPE["kind"] == "script":
-        path = RECIPE["script"]
-        stand_in([path], [path], real_directory(path))
-        return [imports_of(read_script(path), path, __file__=path)]
+        return [script_imports(RECIPE["script"])]
     stand_in(["-m"], ["-m", *RECIPE["modules"]], posix.getcwd())
     return [module_imports(name) for name in RECIPE["modules"]]
 
 
-def stand_in(argv, tail, path0):
+def stand_in(argv, tail, path0, in_any_case=False):
     sys.argv[:] = argv
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[-1:] = tail
-    if not safe_path:
+    if in_any_case or not safe_path:
         sys.path.insert(max(state["path_index"], 0), path0)
         state["path0"] = path0
 
@@ -129,6 +127,31 @@ def read_script(path):
             f"{sys.executable}: can't open file {path!r}: "
             f"[Errno {error.errno}] {error.strerror}"
         )
+
+
+def script_imports(path):
+    """What `python PATH` would import: of a directory or a zip archive, which CPython
+    recognises by its path hooks, the `__main__` module."""
+    for hook in sys.path_hooks:
+        try:
+            importer = hook(path)
+            break
+        except ImportError:
+            pass
+    else:
+        stand_in([path], [path], real_directory(path))
+        return imports_of(read_script(path), path, __file__=path)
+    if hasattr(importer, "find_spec"):
+        spec = importer.find_spec("__main__")
+        loader = spec and spec.loader
+    else:  # an archive, before Python 3.10
+        loader = importer.find_module("__main__")
+    if loader is None:
+        raise SystemExit(f"{sys.executable}: can't find '__main__' module in {path!r}")
+    stand_in([path], [path], path, in_any_case=True)
+    source = loader.get_source("__main__") or ""  # compiled: nothing can be seen
+    file = loader.get_filename("__main__")
+    return imports_of(source, file, __file__=file, __package__="")
 
 
 def module_imports(name):

@@ -58,6 +58,9 @@ pub(super) fn of(explanation: &Explanation) -> Option<Advice> {
             let again = stale.and_then(|image| of_recipe(explanation, image));
             with("build the image again", again).or_else(anew)
         }
+        Miss::NotSeen { directory, .. } if directory.is_file() => {
+            text("run the archive by the path that its image was built from: its modules show it")
+        }
         Miss::NotSeen { .. } => anew(),
         Miss::NotWorthIt { .. } => text(
             "there is nothing to do: plain Python is as quick; --image NAME uses it all the same",
