@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use common::sides::{Case, compare};
-use common::{IMAGE, Lab, a_python, binary, ground, labs, pythons, run};
+use common::{IMAGE, Lab, a_python, binary, ground, labs, pyimg, pythons, run};
 
 /// What the image holds.
 const RECIPE: &str = "import csv, json, logging";
@@ -331,4 +331,73 @@ fn console_scripts() {
     assert_eq!(module, run(lab.plain().args(["-m", "tool", "x"])));
     let code = ["-c", "import tool.cli as t; t.main()"];
     assert_eq!(with(&code, Some(("VIRTUAL_ENV", &venv))), run(lab.plain().args(code)));
+}
+
+/// Most console scripts call a function that imports what they need.
+#[test]
+fn what_entry_points_import() {
+    if !common::criu() {
+        return;
+    }
+    let place = ground().dir("entry");
+    let files = [
+        ("tool/__init__.py", ""),
+        (
+            "tool/cli.py",
+            "import json\n\
+             def main():\n\
+             \x20   import lazy_one\n\
+             \x20   try:\n\
+             \x20       from .core import work\n\
+             \x20       import no_such_module\n\
+             \x20   except ImportError:\n\
+             \x20       pass\n\
+             \x20   if lazy_one.VALUE == 2:\n\
+             \x20       import lazy_branch\n\
+             \x20   print(json.dumps([lazy_one.VALUE]))\n\
+             \x20   return work()\n\
+             def other():\n\
+             \x20   import lazy_other\n",
+        ),
+        (
+            "tool/core.py",
+            "def work():\n\
+             \x20   import lazy_two\n\
+             \x20   return helper()\n\
+             def helper():\n\
+             \x20   import lazy_three\n\
+             \x20   return lazy_three.VALUE\n",
+        ),
+        (
+            "script",
+            "import sys\nfrom tool.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n",
+        ),
+        ("own", "def main():\n    import lazy_four\n    print(lazy_four.VALUE)\nmain()\n"),
+    ];
+    let lazy = ["one", "two", "three", "four", "branch", "other"];
+    fs::create_dir(place.join("tool")).unwrap();
+    for (name, text) in files {
+        fs::write(place.join(name), text).unwrap();
+    }
+    for name in lazy {
+        fs::write(place.join(format!("lazy_{name}.py")), "VALUE = 1\n").unwrap();
+    }
+    for python in common::three_pythons() {
+        let store = ground().no_file("store");
+        let lab = Lab { python: python.clone(), store, turn: Default::default() };
+        for (script, expected) in [("script", &["one", "three", "two"][..]), ("own", &["four"])] {
+            let script = place.join(script);
+            let script = script.to_str().unwrap();
+            let said = lab.build(&["--script", script, "--name", "entry", "--force"]).success();
+            let shown = run(pyimg(&lab.store).args(["show", "entry", "--json"])).success();
+            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            let modules = shown["modules"].as_array().unwrap().iter();
+            let modules = modules.filter_map(|name| name.as_str()?.strip_prefix("lazy_"));
+            let mut modules: Vec<&str> = modules.collect();
+            modules.sort_unstable();
+            assert_eq!(modules, expected, "{}: {said}", python.label);
+            let (ours, plain) = (lab.hit(&[script]), run(lab.plain().arg(script)));
+            assert_eq!((ours.code(), &ours.stdout), (plain.code(), &plain.stdout));
+        }
+    }
 }

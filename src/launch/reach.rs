@@ -6,7 +6,8 @@
 //! where nobody waits ([`crate::commands`]'s `consider`), not at a run.
 //!
 //! Of each file count the imports that happen when it is imported: those outside of
-//! functions. What code decides as it runs cannot be seen; so the result is a guess, good
+//! functions; but all of the program itself and of modules from which it takes single names,
+//! for most of what a console script imports is imported by the function that it calls. What code decides as it runs cannot be seen; so the result is a guess, good
 //! enough to tell a program that imports for a tenth of a second from one that does not.
 
 use std::collections::{BTreeSet, HashMap};
@@ -106,6 +107,7 @@ impl Reach {
             search_path,
             first: None,
             places: HashMap::new(),
+            entries: BTreeSet::new(),
             pending: Vec::new(),
             reach: Self::default(),
         };
@@ -141,6 +143,8 @@ struct Walk<'a> {
     /// What comes before the search path.
     first: Option<PathBuf>,
     places: HashMap<String, Place>,
+    /// Modules of which the imports of functions count as well.
+    entries: BTreeSet<String>,
     pending: Vec<String>,
     reach: Reach,
 }
@@ -149,9 +153,10 @@ impl Walk<'_> {
     fn recipe(&mut self, recipe: &Recipe, first: Option<&Path>) {
         self.first = first.map(Path::to_owned);
         match recipe {
-            Recipe::Code { code } => self.pending.extend(at_import(code.as_bytes()).absolute),
+            Recipe::Code { code } => self.pending.extend(imports(code.as_bytes()).eager.absolute),
             Recipe::Module { modules } => {
                 let main = modules.iter().map(|name| format!("{name}.__main__"));
+                self.entries.extend(main.clone());
                 self.pending.extend(main.chain(modules.iter().cloned()));
             }
             Recipe::Script { script } => {
@@ -160,7 +165,12 @@ impl Walk<'_> {
                     self.first = real.parent().map(Path::to_owned);
                 }
                 if let Ok(text) = text(script) {
-                    self.pending.extend(at_import(&text).absolute);
+                    let Imports { eager, lazy } = imports(&text);
+                    // `from a.b import c`
+                    let sources = eager.absolute.iter().filter_map(|name| name.rsplit_once('.'));
+                    let sources = sources.map(|(module, _)| module.to_owned());
+                    self.entries.extend(sources.filter(|name| eager.absolute.contains(name)));
+                    self.pending.extend(eager.absolute.into_iter().chain(lazy.absolute));
                 }
             }
             Recipe::Grown { from, more } => {
@@ -233,9 +243,10 @@ impl Walk<'_> {
         let Ok(text) = text(file) else { return };
         self.reach.modules += 1;
         self.reach.bytes += text.len() as u64;
-        let imports = at_import(&text);
-        self.pending.extend(imports.absolute);
-        for (dots, relative) in imports.relative {
+        let Imports { eager, lazy } = imports(&text);
+        let lazy = if self.entries.contains(name) { lazy } else { Names::default() };
+        self.pending.extend(eager.absolute.into_iter().chain(lazy.absolute));
+        for (dots, relative) in eager.relative.into_iter().chain(lazy.relative) {
             let above =
                 package.rsplit('.').take(dots - 1).map(|part| part.len() + 1).sum::<usize>();
             let base = package.get(..package.len().saturating_sub(above)).unwrap_or_default();
@@ -257,10 +268,10 @@ fn text(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The imports that happen when a file is imported.
-fn at_import(text: &[u8]) -> Names {
+/// All of the imports in a file.
+fn imports(text: &[u8]) -> Imports {
     let mut budget = usize::MAX;
-    Imports::of(text, &mut budget).eager
+    Imports::of(text, &mut budget)
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ static void run_recipe(PyObject *inside, PyObject *steps)
         if (result == NULL)
             recipe_failed(inside, steps, namespace);
         python_drop(result);
+        python_drop(call(inside, "after", step)); /* may have added to the steps */
     }
     python_drop(steps);
 }

@@ -70,7 +70,8 @@ def begin_again():
 
 def attempt():
     try:
-        return steps()
+        state["steps"] = steps()
+        return state["steps"]
     except BaseException as problem:
         traceback = problem.__traceback__
         while traceback and traceback.tb_frame.f_code.co_filename == "<pyimg>":
@@ -178,9 +179,75 @@ class ModuleMissing(ImportError):
 
 def imports_of(source, path, **names):
     ast = Nodes()
-    tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-    found = ast.Module(body=list(ast.imports(tree.body, False)), type_ignores=[])
-    return compile(found, path, "exec", dont_inherit=True), main_names_copy(**names)
+    tree = ast.parse(source, path)
+    names = main_names_copy(**names)
+    return ast.code(ast.imports(tree.body, False), path), names, Body(ast, tree.body, [names], 0)
+
+
+# Most console scripts call one function, which does the imports. What that imports in
+# any case counts as well, and so do functions that it calls, a few deep. They need not be
+# called at all, so all of it may fail.
+
+DEEPEST = 3
+
+
+class Body:
+    """Statements, and where their names are looked up."""
+
+    def __init__(self, ast, statements, scopes, depth):
+        self.ast, self.statements, self.scopes, self.depth = ast, statements, scopes, depth
+        self.functions = {s.name: s for s in statements if type(s).__name__ == "FunctionDef"}
+
+    def further_steps(self):
+        if self.depth == DEEPEST:
+            return
+        for name in self.ast.called(self.statements):
+            if name[0] in self.functions and len(name) == 1:
+                yield self.step(self.functions[name[0]].body, self.scopes, self.scopes[0]["__file__"])
+            else:
+                yield from self.step_of(self.resolve(name))
+
+    def resolve(self, name):
+        """What a dotted name means, as far as no code has to be run for that."""
+        first, *rest = name
+        found = next((scope[first] for scope in self.scopes if first in scope), None)
+        for part in rest:
+            found = found.__dict__.get(part) if type(found) is type(sys) else None
+        return found
+
+    def step_of(self, function):
+        module = sys.modules.get(getattr(function, "__module__", None) or "")
+        standard = getattr(sys, "stdlib_module_names", ())
+        if type(function) is not type(attempt) or module is None or function in seen_functions:
+            return
+        if function.__module__.partition(".")[0] in standard:
+            return
+        seen_functions.append(function)
+        file = function.__code__.co_filename
+        try:
+            tree = self.ast.parse(module.__spec__.loader.get_source(module.__name__), file)
+        except Exception:  # no source
+            return
+        for found in tree.body:
+            if getattr(found, "name", None) == function.__name__ and hasattr(found, "args"):
+                names = ("__name__", "__package__", "__file__", "__spec__", "__path__")
+                own = {name: module.__dict__[name] for name in names if name in module.__dict__}
+                yield self.step(found.body, [main_names_copy(**own), module.__dict__], file)
+
+    def step(self, statements, scopes, file):
+        scopes = [dict(scopes[0]), *scopes[1:]]
+        body = Body(self.ast, statements, scopes, self.depth + 1)
+        certain = self.ast.imports(statements, True, branches=False)
+        return self.ast.code(certain, file), scopes[0], body
+
+
+seen_functions = []
+
+
+def after(step):
+    """A step has been taken: what comes of it goes to the end of them all."""
+    for body in step[2:]:
+        state["steps"].extend(body.further_steps())
 
 
 class Nodes:
@@ -191,25 +258,51 @@ class Nodes:
 
         self.__dict__.update(vars(_ast))
 
-    def imports(self, statements, guarded):
+    def parse(self, source, path):
+        return compile(source, path, "exec", self.PyCF_ONLY_AST, dont_inherit=True)
+
+    def code(self, statements, path):
+        module = self.Module(body=list(statements), type_ignores=[])
+        return compile(module, path, "exec", dont_inherit=True)
+
+    def called(self, statements):
+        """The dotted names of what is called, but not in functions and classes."""
+        waiting = list(statements)[::-1]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, (self.FunctionDef, self.AsyncFunctionDef, self.ClassDef, self.Lambda)):
+                continue
+            if isinstance(node, self.Call):
+                name, at = [], node.func
+                while isinstance(at, self.Attribute):
+                    name.insert(0, at.attr)
+                    at = at.value
+                if isinstance(at, self.Name):
+                    yield (at.id, *name)
+            for field in node._fields[::-1]:
+                value = getattr(node, field, None)
+                values = value if isinstance(value, list) else [value]
+                waiting.extend(v for v in values[::-1] if isinstance(v, self.AST))
+
+    def imports(self, statements, guarded, branches=True):
         for statement in statements:
             kind = type(statement).__name__
             if kind == "Import" or kind == "ImportFrom" and statement.module != "__future__":
                 yield self.guard(statement) if guarded else statement
-            elif kind == "If":
+            elif kind == "If" and branches:
                 if not self.is_never_true(statement.test):
                     yield from self.imports(statement.body, True)
                 yield from self.imports(statement.orelse, True)
             elif kind in ("With", "AsyncWith"):
-                yield from self.imports(statement.body, True)
+                yield from self.imports(statement.body, True, branches)
             elif kind in ("Try", "TryStar"):
-                yield from self.attempt(statement)
-                yield from self.imports(statement.orelse, True)
-                yield from self.imports(statement.finalbody, True)
+                yield from self.attempt(statement, branches)
+                yield from self.imports(statement.orelse, True, branches)
+                yield from self.imports(statement.finalbody, True, branches)
 
-    def attempt(self, statement):
-        body = list(self.imports(statement.body, False))
-        rescue = [s for h in statement.handlers for s in self.imports(h.body, True)]
+    def attempt(self, statement, branches):
+        body = list(self.imports(statement.body, False, branches))
+        rescue = [s for h in statement.handlers for s in self.imports(h.body, True, branches)]
         if body:
             yield self.guard(statement, body, rescue)
 
@@ -434,6 +527,8 @@ def refusal():
 
 def report():
     """A memfd with the report as JSON, or a refusal."""
+    state["steps"] = None
+    seen_functions.clear()
     took = state["end"] - state["start"]
     new = [name for name in sys.modules if name in state["imported"] - BEFORE]
     preload()

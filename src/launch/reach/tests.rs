@@ -67,8 +67,29 @@ if TYPE_CHECKING:
 else:
     import eight
 ";
-    let names: Vec<String> = at_import(text.as_bytes()).absolute.into_iter().collect();
+    let names: Vec<String> = imports(text.as_bytes()).eager.absolute.into_iter().collect();
     assert_eq!(names, ["eight", "four", "one", "six", "six.y"]);
+}
+
+#[test]
+fn what_entry_points_import_counts() {
+    let dir = tree(&[
+        ("bin/tool", "from prog.cli import main\nimport other\nmain()\n"),
+        ("bin/own", "def main():\n    import other\nmain()\n"),
+        ("site/prog/__init__.py", "def f(): import never"),
+        ("site/prog/__main__.py", "def main(): import other"),
+        ("site/prog/cli.py", "def main():\n    from .core import work\n    import other\n"),
+        ("site/prog/core.py", "def work(): import never"),
+        ("site/other.py", "def f(): import never"),
+        ("site/never.py", ""),
+    ]);
+    let (bin, site) = (dir.path().join("bin"), search_path(&dir.path().join("site")));
+    let modules = |recipe: &Recipe| Reach::of(recipe, &site, None).modules;
+    let script = |name: &str| modules(&Recipe::Script { script: bin.join(name) });
+    assert_eq!(script("tool"), 4, "prog, prog.cli, prog.core, other");
+    assert_eq!(script("own"), 1, "other");
+    let module = Recipe::Module { modules: vec!["prog".into()] };
+    assert_eq!(modules(&module), 3, "prog, prog.__main__, other");
 }
 
 #[test]
