@@ -351,6 +351,7 @@ file-changed: /m.py has changed
 directory-changed: /d/m.py has changed
 variable-differs: the variable V has another value
 working-directory-differs: the working directory was /d
+terminal-differs: standard output was a terminal
 evidence-version: another version of pyimg has recorded the evidence
 shadowed: /w/numpy.py would be imported as numpy
 not-seen: helper of the image is from /w
