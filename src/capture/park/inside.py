@@ -216,11 +216,11 @@ class Body:
         return found
 
     def step_of(self, function):
-        module = sys.modules.get(getattr(function, "__module__", None) or "")
-        standard = getattr(sys, "stdlib_module_names", ())
-        if type(function) is not type(attempt) or module is None or function in seen_functions:
+        if type(function) is not type(attempt) or function in seen_functions:
             return
-        if function.__module__.partition(".")[0] in standard:
+        module = sys.modules.get(function.__module__)
+        standard = getattr(sys, "stdlib_module_names", ())
+        if module is None or function.__module__.partition(".")[0] in standard:
             return
         seen_functions.append(function)
         file = function.__code__.co_filename
@@ -247,7 +247,10 @@ seen_functions = []
 def after(step):
     """A step has been taken: what comes of it goes to the end of them all."""
     for body in step[2:]:
-        state["steps"].extend(body.further_steps())
+        try:
+            state["steps"].extend(body.further_steps())
+        except Exception:  # whatever a source may hold that we do not understand
+            pass
 
 
 class Nodes:
