@@ -182,6 +182,8 @@ impl Store {
         let moved = layout.numbered_run_log(tally.next);
         if fs::rename(layout.run_log(), &moved).is_ok() {
             fault::point("runs-log-moved");
+            // The tally with what is in it must not outlive its old name.
+            durable::sync_dir(&layout.runs())?;
             if !anew {
                 tally.add_log(&read(&moved, MOST_BYTES * 2).unwrap_or_default());
             }
