@@ -171,7 +171,7 @@ fn programs_that_are_directories_or_archives() {
         world.try_all(
             |w| put_program(w, "old", ""),
             &[
-                ("a module is edited", Says::New, &|w| put_program(w, "new", "")),
+                ("a module is edited", Says::New, &|w| put_program(w, "newer", "")),
                 ("the program is edited", Says::New, &|w| put_program(w, "old", ", 7")),
                 ("something else", Says::Hit, &|w| w.write("other.py", "")),
             ],
