@@ -645,8 +645,8 @@ def import_times():
         found = name if name in sys.modules else importer
         top = found.partition(".")[0]
         times[top] = times.get(top, 0) + end - start
-    for name in state["imported"] - BEFORE:  # put there without being looked for
-        times.setdefault(name.partition(".")[0], state["end"] - state["start"])
+    for name in state["imported"] - BEFORE:  # put there by another, whose time it is
+        times.setdefault(name.partition(".")[0], 0)
     return times
 
 
