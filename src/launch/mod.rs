@@ -165,7 +165,8 @@ impl Launch<'_> {
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
         let mut tried = None;
-        if let Some(decision) = situation.decided() {
+        let basis = situation.basis();
+        if let Some(decision) = basis.as_ref().and_then(|basis| situation.decided(basis)) {
             trace::reached("decided");
             let ranking = decision.ranking(situation.remembered.modules())?;
             let image = &ranking.images[0];
@@ -177,7 +178,7 @@ impl Launch<'_> {
         }
         let ranking = situation.rank()?;
         if ranking.images.first().is_some_and(|best| best.against.is_some()) {
-            self.decision = situation.decide(&ranking);
+            self.decision = basis.clone().and_then(|basis| situation.decide(basis, &ranking));
         }
         let best = ranking.images.first().map(|best| best.id);
         let tries = ranking.images.iter().map(|image| match &tried {
@@ -186,7 +187,8 @@ impl Launch<'_> {
         });
         let started = first_usable(tries)?;
         let is_best = best == Some(started.chosen.id);
-        Ok(self.follow(started, situation, is_best.then_some(&ranking)))
+        let news = basis.filter(|_| is_best).map(|basis| (basis, &ranking));
+        Ok(self.follow(started, situation, news))
     }
 
     /// Runs the program from this image.
@@ -209,12 +211,12 @@ impl Launch<'_> {
     }
 
     /// Stands by a program that has started. Nothing is a miss any more. With the ranking
-    /// that led to it, what was decided is kept.
+    /// that led to it and its basis, what was decided is kept.
     fn follow(
         &self,
         started: Started,
         situation: Situation<'_>,
-        ranking: Option<&Ranking>,
+        news: Option<(String, &Ranking)>,
     ) -> ExitStatus {
         let Started { program, chosen, request } = started;
         trace::reached("started");
@@ -224,7 +226,7 @@ impl Launch<'_> {
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         situation.store.note_use(&chosen.id);
-        let decision = ranking.and_then(|ranking| situation.decide(ranking));
+        let decision = news.and_then(|(basis, ranking)| situation.decide(basis, ranking));
         situation.remembered.note_hit(&self.start, restore, &chosen, decision.as_ref());
         trace::finish("hit");
         // A lock is held until here: from now on the image may be removed.

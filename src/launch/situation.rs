@@ -120,21 +120,21 @@ impl<'a> Situation<'a> {
     }
 
     /// What an earlier run has decided, if that still holds.
-    pub fn decided(&self) -> Option<Decision> {
-        let decision = self.remembered.decision().filter(|decision| !decision.is_null())?;
-        Decision::read(decision, &self.basis()?)
+    pub fn decided(&self, basis: &str) -> Option<Decision> {
+        Decision::read(self.remembered.decision()?, basis)
     }
 
     /// What this run has decided, for the next one, if that can be kept.
-    pub fn decide(&self, ranking: &Ranking) -> Option<Decision> {
-        let now_ns = store::now_ns();
-        let settled = self.store.index_state().is_settled(now_ns);
-        if !settled { None } else { Decision::of(self.basis()?, ranking) }
+    pub fn decide(&self, basis: String, ranking: &Ranking) -> Option<Decision> {
+        let settled = self.store.index_state().is_settled(store::now_ns());
+        settled.then(|| Decision::of(basis, ranking)).flatten()
     }
 
+    /// What a decision of this run is made of, to be asked for before anything else is read.
+    ///
     /// Of a program that is a file, but no directory, or a text or module; nothing of one that
     /// is not the same when it is run again, or of an image that the user named.
-    fn basis(&self) -> Option<String> {
+    pub fn basis(&self) -> Option<String> {
         let file = match &self.run.program {
             Program::Script(path) => {
                 let found = self.cwd.join(path).metadata().ok()?;
