@@ -7,14 +7,17 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use common::{IMAGE, Lab, Output, binary, eventually, ground, processes_of, pyimg, run};
 
-/// A store with one image.
-fn lab() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| Lab::new(common::a_python(), "import json"))
+/// A store with one image, for one test at a time: that a command left the store alone cannot be
+/// told while the run of another test is recorded there.
+fn lab() -> MutexGuard<'static, Lab> {
+    static LAB: OnceLock<Mutex<Lab>> = OnceLock::new();
+    LAB.get_or_init(|| Mutex::new(Lab::new(common::a_python(), "import json")))
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 fn text(path: &Path) -> &str {
@@ -96,7 +99,7 @@ fn a_name_that_is_taken() {
         return;
     }
     let lab = lab();
-    let output = run(&mut build(lab, &["import csv", "--name", IMAGE]));
+    let output = run(&mut build(&lab, &["import csv", "--name", IMAGE]));
     let said = output.stderr_text();
     assert_eq!(output.code(), 1);
     assert!(
@@ -120,7 +123,7 @@ fn names_that_are_none() {
         return;
     }
     for name in ["", "a/b", "a b", "a\tb"] {
-        let output = run(&mut build(lab(), &["import csv", &format!("--name={name}")]));
+        let output = run(&mut build(&lab(), &["import csv", &format!("--name={name}")]));
         assert_eq!(output.code(), 2, "{name:?}: {}", output.stderr_text());
         assert!(output.stderr_text().starts_with("error: "), "{}", output.stderr_text());
     }
@@ -136,7 +139,7 @@ fn code_that_does_not_compile() {
     let said = plain.stderr_text();
     let mut wanted: Vec<&str> = said.lines().collect();
     wanted.push("error: the recipe did not run to its end (exit status 1); nothing was stored");
-    fails(&mut build(lab, &["import json; def"]), 1, &wanted);
+    fails(&mut build(&lab, &["import json; def"]), 1, &wanted);
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn no_recipe_or_a_wrong_one() {
     }
     let lab = lab();
     fails(
-        &mut build(lab, &[]),
+        &mut build(&lab, &[]),
         2,
         &[
             "error: nothing to build was named",
@@ -155,21 +158,21 @@ fn no_recipe_or_a_wrong_one() {
     );
     let missing = ground().no_file("missing.py");
     fails(
-        &mut build(lab, &["--script", text(&missing)]),
+        &mut build(&lab, &["--script", text(&missing)]),
         2,
         &[&format!("error: there is no script {}", missing.display())],
     );
     fails(
-        &mut build(lab, &["import json", "--", "-i"]),
+        &mut build(&lab, &["import json", "--", "-i"]),
         2,
         &[
             "error: cannot build an image: -i asks for a prompt",
             "hint: after `--` come only options of the interpreter, such as -O, -I, -W or -X",
         ],
     );
-    let output = run(&mut build(lab, &["import json", "--no-such-option"]));
+    let output = run(&mut build(&lab, &["import json", "--no-such-option"]));
     assert_eq!(output.code(), 2);
-    let output = run(&mut build(lab, &["-m", "no_such_module"]));
+    let output = run(&mut build(&lab, &["-m", "no_such_module"]));
     assert_eq!(output.code(), 1);
     assert!(
         output.stderr_text().contains("No module named no_such_module"),
@@ -186,7 +189,7 @@ fn a_variable_that_no_image_can_serve() {
         return;
     }
     fails(
-        build(lab(), &["import json"]).env("PYTHONHASHSEED", "1"),
+        build(&lab(), &["import json"]).env("PYTHONHASHSEED", "1"),
         2,
         &[
             "error: no image can be built while PYTHONHASHSEED is `1`",
@@ -458,7 +461,7 @@ fn no_criu() {
         return;
     }
     let lab = lab();
-    let output = run(build(lab, &["import csv"]).env("PYIMG_CRIU", "/no/such/criu"));
+    let output = run(build(&lab, &["import csv"]).env("PYIMG_CRIU", "/no/such/criu"));
     assert_eq!(output.code(), 2);
     let said = output.stderr_text();
     let lines: Vec<&str> = said.lines().collect();
@@ -471,7 +474,7 @@ fn no_criu() {
     assert_eq!(reason, "no usable CRIU: no criu binary: looked for /no/such/criu");
     assert_eq!(output.success(), "1\n");
 
-    let output = run(build(lab, &["import csv"]).env("PYIMG_CRIU", "/bin/true"));
+    let output = run(build(&lab, &["import csv"]).env("PYIMG_CRIU", "/bin/true"));
     assert!(matches!(output.code(), 1 | 2), "{}", output.stderr_text());
     assert!(output.stderr_text().starts_with("error: "), "{}", output.stderr_text());
 }
