@@ -75,7 +75,7 @@ impl Parent {
         let damaged = |error: Error| unusable("it is damaged").because(error);
         let manifest = store.load_manifest::<Manifest>(&image.id).map_err(damaged)?;
         let images = store.image_dir(&image.id);
-        store::check_large_files(&images, &manifest.files).map_err(damaged)?;
+        store::check_files(&images, &manifest.files).map_err(damaged)?;
         let evidence = Evidence::read(&images.join(EVIDENCE))
             .map_err(|error| unusable("it is damaged").because(error))?;
         if let Some(changed) = evidence.first_change() {

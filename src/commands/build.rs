@@ -417,7 +417,7 @@ fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
         terminals: Surroundings::own_terminals(),
     };
     manifest.content.credentials == credentials
-        && store::check_large_files(&directory, &manifest.files).is_ok()
+        && store::check_files(&directory, &manifest.files).is_ok()
         && evidence.is_ok_and(|evidence| {
             evidence.difference(surroundings).is_none() && evidence.first_change().is_none()
         })

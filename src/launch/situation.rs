@@ -300,7 +300,7 @@ pub(super) fn check_criu(criu: &Criu, image: &Manifest) -> Result<(), Miss> {
 /// # Errors
 /// What is not.
 pub(super) fn check_files(images: &Path, files: &[FileInfo]) -> Result<(), Miss> {
-    let whole = store::check_large_files(images, files);
+    let whole = store::check_files(images, files);
     whole.map_err(|error| Miss::Damaged(error.to_string()))
 }
 

@@ -27,7 +27,7 @@ const FORMAT: u32 = 1;
 /// A manifest of `import numpy, pandas` takes some hundred KB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Files of at most this many bytes are read and hashed whenever a manifest is loaded.
+/// Files of at most this many bytes are read and hashed whenever a whole manifest is loaded.
 const QUICKLY_HASHED: u64 = 64 << 10;
 
 /// Files of at most this many are read and hashed by each run. Those that say what the process
@@ -192,12 +192,15 @@ pub struct RunManifest<T> {
 /// Reads a manifest and checks all that it names: see the module.
 pub(super) fn load<T: DeserializeOwned>(layout: &Layout, id: &ImageId) -> Result<Manifest<T>> {
     let path = layout.manifest(id);
-    let manifest = parse(&read_manifest(layout, id)?, id).map_err(|why| damaged(&path, why))?;
-    check(layout, id, &manifest.packs, &manifest.files)?;
+    let manifest: Manifest<T> =
+        parse(&read_manifest(layout, id)?, id).map_err(|why| damaged(&path, why))?;
+    check_packs(layout, &manifest.packs)?;
+    check_contents(&layout.image(id), &manifest.files, QUICKLY_HASHED)?;
     Ok(manifest)
 }
 
-/// The same for a run. What it does not read is what its hash says, so it fits.
+/// The same for a run, which is to call [`check_files`] as well. What it does not read of the
+/// manifest is what its hash says, so it fits.
 pub(super) fn load_for_run<T: DeserializeOwned>(
     layout: &Layout,
     id: &ImageId,
@@ -206,7 +209,7 @@ pub(super) fn load_for_run<T: DeserializeOwned>(
     let bytes = read_manifest(layout, id)?;
     let format_of = |manifest: &RunManifest<T>| manifest.format;
     let manifest = parse_as(&bytes, id, format_of).map_err(|why| damaged(&path, why))?;
-    check(layout, id, &manifest.packs, &manifest.files)?;
+    check_packs(layout, &manifest.packs)?;
     Ok(manifest)
 }
 
@@ -268,56 +271,41 @@ fn parse_as<M: DeserializeOwned>(
     }
 }
 
-fn check(layout: &Layout, id: &ImageId, packs: &[PackInfo], files: &[FileInfo]) -> Result<()> {
+fn check_packs(layout: &Layout, packs: &[PackInfo]) -> Result<()> {
     for info in packs {
         // What is compressed is looked at when it is brought back.
         if !tier::is_cold(layout, &info.id)? {
             tier::check_raw(layout, info)?;
         }
     }
-    // One for all: memory that is touched first costs more than reading.
-    let mut bytes = Vec::new();
-    for file in files {
-        let path = layout.image(id).join(&file.name);
-        let mut same = access::trusted_file(&path)?.len() == file.bytes;
-        if same && file.bytes <= QUICKLY_HASHED {
-            bytes.clear();
-            let opened = fs::File::open(&path).doing("read", &path)?;
-            opened.take(file.bytes + 1).read_to_end(&mut bytes).doing("read", &path)?;
-            same = file.blake3 == blake3::hash(&bytes).into();
-        }
-        if !same {
-            return Err(changed(&path));
-        }
-    }
     Ok(())
 }
 
-/// Compares those files of an image in this directory with their hashes that loading its
-/// manifest leaves out, which takes about a millisecond: for a run, beside other work.
+/// Compares the files of an image in this directory with what its manifest says of them,
+/// contents included. It takes about a millisecond, so a run does it beside other work.
 ///
 /// # Errors
 /// When one was changed, or cannot be read.
-pub fn check_large_files(directory: &Path, files: &[FileInfo]) -> Result<()> {
+pub fn check_files(directory: &Path, files: &[FileInfo]) -> Result<()> {
+    check_contents(directory, files, HASHED_BY_RUNS)
+}
+
+/// The same, but of the contents only of files of at most so many bytes.
+fn check_contents(directory: &Path, files: &[FileInfo], hashed: u64) -> Result<()> {
     for file in files {
         let path = directory.join(&file.name);
-        let large = file.bytes > QUICKLY_HASHED && file.bytes <= HASHED_BY_RUNS;
-        if large && !is_whole(&path, file)? {
-            return Err(changed(&path));
+        let mut same = access::trusted_file(&path)?.len() == file.bytes;
+        if same && file.bytes <= hashed {
+            let mut hasher = blake3::Hasher::new();
+            let read = fs::File::open(&path).and_then(|file| hasher.update_reader(file).map(drop));
+            read.doing("read", &path)?;
+            same = file.blake3 == hasher.finalize().into();
+        }
+        if !same {
+            return Err(Error::failed(format!("the file {} was changed", path.display())));
         }
     }
     Ok(())
-}
-
-fn is_whole(path: &Path, file: &FileInfo) -> Result<bool> {
-    let mut hasher = blake3::Hasher::new();
-    let read = fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-    read.doing("read", path)?;
-    Ok(file.blake3 == hasher.finalize().into())
-}
-
-fn changed(path: &Path) -> Error {
-    Error::failed(format!("the file {} was changed", path.display()))
 }
 
 fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {

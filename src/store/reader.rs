@@ -154,7 +154,8 @@ impl Files {
         manifest::load(&self.layout, id)
     }
 
-    /// The same, as far as a run needs it.
+    /// The same, as far as a run needs it, and without a look at the image's files: that is
+    /// for [`super::check_files`].
     pub fn load_for_run<T: DeserializeOwned>(&self, id: &ImageId) -> Result<RunManifest<T>> {
         manifest::load_for_run(&self.layout, id)
     }

@@ -395,11 +395,12 @@ fn a_pin_stays_over_a_rebuild() {
 }
 
 #[test]
-fn large_files_are_compared_apart() {
+fn files_are_compared_apart() {
     let (_dir, store) = store();
     let ingest = store.begin(0).unwrap();
     let mut sealed = ingest.seal().unwrap();
-    for (name, bytes) in [("mm-1.img", 100_000), ("pages-1.img", 5 << 20)] {
+    let sizes = [("core-1.img", 50_010), ("mm-1.img", 100_000), ("pages-1.img", 5 << 20)];
+    for (name, bytes) in sizes {
         sealed.add_file(name, &vec![1; bytes]).unwrap();
     }
     let content = Content::from([("words".into(), "few".into())]);
@@ -410,10 +411,16 @@ fn large_files_are_compared_apart() {
         let file = fs::File::options().write(true).open(directory.join(name)).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 50_000).unwrap();
     };
+    let changed = |name| format!("the file {} was changed", directory.join(name).display());
+    let check = || check_files(&directory, &files).map_err(|error| error.to_string());
     rot("pages-1.img");
-    check_large_files(&directory, &files).unwrap();
+    check().unwrap();
     rot("mm-1.img");
     store.load_manifest::<Content>(&image.id).unwrap();
-    let error = check_large_files(&directory, &files).unwrap_err().to_string();
-    assert_eq!(error, format!("the file {} was changed", directory.join("mm-1.img").display()));
+    assert_eq!(check().unwrap_err(), changed("mm-1.img"));
+    rot("core-1.img");
+    let error = store.load_manifest::<Content>(&image.id).unwrap_err();
+    assert_eq!(error.to_string(), changed("core-1.img"));
+    store.load_for_run::<Content>(&image.id).unwrap();
+    assert_eq!(check().unwrap_err(), changed("core-1.img"));
 }
