@@ -134,6 +134,50 @@ fn an_image_that_becomes_stale_or_is_damaged() {
     assert_eq!(place.run(&["program.py"]).2, "22\n");
 }
 
+/// What has made an image stale is looked at, and nothing else, as long as it is as it was found.
+#[test]
+fn an_image_that_is_stale_still() {
+    if !criu() {
+        return;
+    }
+    let place = Place::new("import colorsys");
+    place.write("m.py", "import json, os\nVALUE = 1\nMODE = os.environ.get('MODE')\n");
+    place.write("program.py", "import m\nprint(m.VALUE, m.MODE)\n");
+    let build = || {
+        let mut command = pyimg(&place.lab.store);
+        command.args(["build", "--script", "program.py", "--name", "m", "--force", "--python"]);
+        run(command.arg(&place.lab.python.path).current_dir(&place.directory)).success();
+        place.settle();
+    };
+    build();
+    place.settles(&["program.py"], "hit", "1 None\n");
+    place.write("m.py", "import json, os\nVALUE = 22\nMODE = os.environ.get('MODE')\n");
+    place.decides(&["program.py"], "file-changed", "22 None\n");
+    for _ in 0..2 {
+        let again = place.run(&["program.py"]);
+        assert_eq!(again, ("file-changed".into(), true, "22 None\n".into()));
+    }
+    place.write("m.py", "import json, os\nVALUE = 333\nMODE = os.environ.get('MODE')\n");
+    place.decides(&["program.py"], "file-changed", "333 None\n");
+    build();
+    place.settles(&["program.py"], "hit", "333 None\n");
+
+    let in_mode = |mode: &str| {
+        let mut command = place.lab.pyrun();
+        command.env("PYIMG_LOG", "phases").env("MODE", mode).current_dir(&place.directory);
+        let output = run(command.arg("program.py"));
+        let ranked = output.stderr_text().contains("\"index\"");
+        (ranked, output.stdout_text())
+    };
+    let (one, two) = (String::from("333 one\n"), String::from("333 two\n"));
+    assert_eq!(in_mode("one"), (true, one.clone()));
+    assert_eq!(in_mode("one"), (false, one));
+    assert_eq!(in_mode("two"), (true, two.clone()));
+    assert_eq!(in_mode("two"), (false, two));
+    place.decides(&["program.py"], "hit", "333 None\n");
+    place.settles(&["program.py"], "hit", "333 None\n");
+}
+
 #[test]
 fn misses() {
     if !criu() {

@@ -82,7 +82,8 @@ impl Default for Evidence {
 }
 
 /// What is not as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Changed {
     /// A file or directory.
     File {
@@ -109,7 +110,8 @@ pub enum Changed {
 }
 
 /// How a file differs from its recorded state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Difference {
     /// It is not there any more, or cannot be seen.
     Missing,

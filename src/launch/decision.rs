@@ -5,7 +5,7 @@
 //! is found, and come to the same each time: a decision holds as long as all that it was made
 //! of is as it was, which its basis tells, a hash. Nothing of it has to be right. An image that
 //! was decided on is examined as if it had just been chosen; one that cannot be used makes the
-//! run decide anew.
+//! run decide anew. What speaks against better images is looked at ([`super::refuted`]).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::{Ranked, Ranking, imported, takes_any};
 use super::miss::Miss;
+use super::refuted::Refuted;
 use super::source::Source;
+use crate::key::evidence::Surroundings;
 use crate::key::host::Host;
 use crate::store::{FileState, ImageId, ProgramId};
 
@@ -70,6 +72,9 @@ impl Basis<'_> {
 pub struct Decision {
     basis: String,
     taken: Taken,
+    /// What makes each of the better images stale, the best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refuted: Vec<Refuted>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,38 +93,55 @@ enum Taken {
         saves: u64,
         restore_ns: u64,
     },
+    /// All that would help are stale; the name of the best.
+    Stale {
+        name: String,
+    },
 }
 
 impl Decision {
-    /// What the ranking comes to, if that can be kept: what would not help today could once a
-    /// file beside the program has changed, so of a program that has others read nothing is.
-    pub fn of(basis: String, ranking: &Ranking) -> Option<Self> {
-        let best = ranking.images.first()?;
-        let taken = match &best.against {
-            None => Taken::Image {
-                id: best.id,
-                name: best.name.clone(),
-                import_ns: best.import_ns,
-                saves_ns: best.saves_ns,
-                restore_ns: best.restore_ns,
+    /// What the ranking comes to, its first images being refuted, if that can be kept: what would
+    /// not help today could once a file beside the program has changed, so of a program that
+    /// has others read nothing is, but for as long as a refutation holds.
+    pub fn of(basis: String, ranking: &Ranking, refuted: Vec<Refuted>) -> Option<Self> {
+        let first = ranking.images.first()?;
+        let taken = match ranking.images.get(refuted.len()) {
+            Some(image) if image.against.is_none() => Taken::Image {
+                id: image.id,
+                name: image.name.clone(),
+                import_ns: image.import_ns,
+                saves_ns: image.saves_ns,
+                restore_ns: image.restore_ns,
                 source: ranking.source.clone(),
             },
-            Some(_) if !ranking.source.is_alone => return None,
-            Some(Miss::NotCovered) => Taken::NotCovered,
-            Some(Miss::NotWorthIt { saves, restore_ns }) => {
-                Taken::NotWorthIt { saves: *saves, restore_ns: *restore_ns }
-            }
-            Some(_) => return None,
+            _ if !refuted.is_empty() => Taken::Stale { name: first.name.clone() },
+            _ if !ranking.source.is_alone => return None,
+            _ => match first.against {
+                Some(Miss::NotCovered) => Taken::NotCovered,
+                Some(Miss::NotWorthIt { saves, restore_ns }) => {
+                    Taken::NotWorthIt { saves, restore_ns }
+                }
+                _ => return None,
+            },
         };
-        Some(Self { basis, taken })
+        Some(Self { basis, taken, refuted })
     }
 
-    /// Reads what [`Self::to_json`] has made, if it is of this basis.
-    pub fn read(json: &serde_json::Value, basis: &str) -> Option<Self> {
+    /// Reads what [`Self::to_json`] has made, if it is of this basis and holds.
+    pub fn read(json: &serde_json::Value, basis: &str, now: Surroundings) -> Option<Self> {
         if json.get("basis")?.as_str()? != basis {
             return None;
         }
-        Self::deserialize(json).ok()
+        let decision = Self::deserialize(json).ok()?;
+        decision.refuted.iter().all(|refuted| refuted.holds(now)).then_some(decision)
+    }
+
+    /// The image that would be taken if it were not stale, where no other one is.
+    pub fn stale(&self) -> Option<&str> {
+        match &self.taken {
+            Taken::Stale { name } => Some(name),
+            _ => None,
+        }
     }
 
     /// As it is kept; null if it cannot be.
@@ -142,6 +164,10 @@ impl Decision {
             }
             Taken::NotCovered => Err(Miss::NotCovered),
             Taken::NotWorthIt { saves, restore_ns } => Err(Miss::NotWorthIt { saves, restore_ns }),
+            Taken::Stale { .. } => {
+                let best = self.refuted.first().map(|best| best.changed().clone());
+                Err(best.map_or(Miss::NotCovered, Miss::Evidence))
+            }
         }
     }
 }
@@ -152,6 +178,7 @@ mod tests {
 
     use super::super::source::Form;
     use super::*;
+    use crate::key::evidence::Changed;
 
     fn state(number: u64) -> FileState {
         FileState { device: 1, inode: number, size: 3, mtime_ns: 4, ctime_ns: 5 }
@@ -211,23 +238,29 @@ mod tests {
         Ranking { imported: imported(None, &source), source, images: vec![image] }
     }
 
+    fn nowhere() -> Surroundings<'static> {
+        Surroundings { environment: &[], directory: Path::new("/"), terminals: [false; 3] }
+    }
+
+    fn kept(ranking: &Ranking, refuted: Vec<Refuted>) -> Option<Decision> {
+        let json = Decision::of("basis".into(), ranking, refuted)?.to_json();
+        assert_eq!(Decision::read(&json, "other", nowhere()), None);
+        Some(Decision::read(&json, "basis", nowhere()).unwrap())
+    }
+
     #[test]
     fn what_is_kept_is_the_same_again() {
-        let again = |ranking: &Ranking| {
-            let json = Decision::of("basis".into(), ranking)?.to_json();
-            assert_eq!(Decision::read(&json, "other"), None);
-            Some(Decision::read(&json, "basis").unwrap().ranking(None))
-        };
+        let again = |ranking: &Ranking| Some(kept(ranking, Vec::new())?.ranking(None));
         let used = ranking(None, false);
-        let kept = again(&used).unwrap().unwrap();
-        assert_eq!(format!("{kept:?}"), format!("{used:?}"));
+        let same = again(&used).unwrap().unwrap();
+        assert_eq!(format!("{same:?}"), format!("{used:?}"));
         let misses =
             [Miss::NotCovered, Miss::NotWorthIt { saves: 1, restore_ns: 2 }, Miss::Interactive];
         for miss in misses {
-            let kept = again(&ranking(Some(miss.clone()), true));
+            let same = again(&ranking(Some(miss.clone()), true));
             match miss {
-                Miss::Interactive => assert!(kept.is_none()),
-                _ => assert_eq!(kept.unwrap().unwrap_err(), miss),
+                Miss::Interactive => assert!(same.is_none()),
+                _ => assert_eq!(same.unwrap().unwrap_err(), miss),
             }
             assert!(again(&ranking(Some(miss), false)).is_none(), "others may change");
         }
@@ -235,12 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn stale_images_are_passed_over_while_they_are() {
+        let changed = Changed::Terminal(1, true);
+        let refuted = || vec![Refuted::by(&changed, nowhere())];
+        let on_terminal = Surroundings { terminals: [false, true, false], ..nowhere() };
+        for (is_alone, second) in [(true, None), (false, Some(Miss::NotCovered))] {
+            let mut two = ranking(None, is_alone);
+            let stale = kept(&two, refuted()).unwrap();
+            assert_eq!(stale.ranking(None).unwrap_err(), Miss::Evidence(changed.clone()));
+            assert_eq!(stale.stale(), Some("one"));
+            assert_eq!(Decision::read(&stale.to_json(), "basis", on_terminal), None);
+
+            let other =
+                Ranked { name: "two".into(), ..ranking(second.clone(), true).images.remove(0) };
+            two.images.push(other);
+            let decision = kept(&two, refuted()).unwrap();
+            match second {
+                None => assert_eq!(decision.ranking(None).unwrap().images[0].name, "two"),
+                Some(_) => assert_eq!(decision.stale(), Some("one")),
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_understood_says_nothing() {
         for json in ["null", "7", "{}", r#"{"basis":"b"}"#, r#"{"basis":"b","taken":"x"}"#] {
-            assert_eq!(Decision::read(&serde_json::from_str(json).unwrap(), "b"), None, "{json}");
+            let json = serde_json::from_str(json).unwrap();
+            assert_eq!(Decision::read(&json, "b", nowhere()), None, "{json}");
         }
         let mut large = ranking(None, true);
         large.source.imports = Some((0..5000).map(|number| format!("module{number}")).collect());
-        assert!(Decision::of("b".into(), &large).unwrap().to_json().is_null());
+        assert!(Decision::of("b".into(), &large, Vec::new()).unwrap().to_json().is_null());
     }
 }

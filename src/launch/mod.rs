@@ -15,6 +15,7 @@ pub mod imports;
 pub mod miss;
 pub mod program;
 pub mod reach;
+mod refuted;
 pub mod remembered;
 mod rescue;
 pub mod shadow;
@@ -30,10 +31,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use background::Missed;
-use choice::{Chosen, Ranked, Ranking};
+use choice::{Chosen, Ranked};
 use command_line::{CommandLine, Program, Run};
 use decision::Decision;
 use miss::Miss;
+use refuted::Refuted;
 use remembered::Start;
 use situation::{Situation, check_criu, check_files, first_usable};
 use source::{Form, Source};
@@ -168,6 +170,7 @@ impl Launch<'_> {
         let basis = situation.basis();
         if let Some(decision) = basis.as_ref().and_then(|basis| situation.decided(basis)) {
             trace::reached("decided");
+            self.stale = decision.stale().map(str::to_owned);
             let ranking = decision.ranking(situation.remembered.modules())?;
             let image = &ranking.images[0];
             match self.start_from(&situation, image, &ranking.source) {
@@ -177,18 +180,34 @@ impl Launch<'_> {
             }
         }
         let ranking = situation.rank()?;
-        if ranking.images.first().is_some_and(|best| best.against.is_some()) {
-            self.decision = basis.clone().and_then(|basis| situation.decide(basis, &ranking));
-        }
-        let best = ranking.images.first().map(|best| best.id);
-        let tries = ranking.images.iter().map(|image| match &tried {
-            Some((id, miss)) if *id == image.id => Err(miss.clone()),
-            _ => self.start_from(&situation, image, &ranking.source),
+        // Nothing once there was something else against an image.
+        let mut refuted = Some(Vec::new());
+        let tries = ranking.images.iter().map(|image| {
+            let tried = match &tried {
+                Some((id, miss)) if *id == image.id => Err(miss.clone()),
+                _ => self.start_from(&situation, image, &ranking.source),
+            };
+            match &tried {
+                Err(Miss::Evidence(changed)) => {
+                    let found = Refuted::by(changed, situation.surroundings());
+                    refuted.iter_mut().for_each(|refuted| refuted.push(found.clone()));
+                }
+                Err(_) if image.against.is_none() => refuted = None,
+                _ => {}
+            }
+            tried
         });
-        let started = first_usable(tries)?;
-        let is_best = best == Some(started.chosen.id);
-        let news = basis.filter(|_| is_best).map(|basis| (basis, &ranking));
-        Ok(self.follow(started, situation, news))
+        let outcome = first_usable(tries);
+        let decision = basis.zip(refuted);
+        let decision =
+            decision.and_then(|(basis, refuted)| situation.decide(basis, &ranking, refuted));
+        match outcome {
+            Ok(started) => Ok(self.follow(started, situation, decision)),
+            Err(miss) => {
+                self.decision = decision;
+                Err(miss)
+            }
+        }
     }
 
     /// Runs the program from this image.
@@ -210,13 +229,13 @@ impl Launch<'_> {
         Ok(Started { program: started?, chosen, request })
     }
 
-    /// Stands by a program that has started. Nothing is a miss any more. With the ranking
-    /// that led to it and its basis, what was decided is kept.
+    /// Stands by a program that has started. Nothing is a miss any more. What was decided is kept
+    /// if it is news.
     fn follow(
         &self,
         started: Started,
         situation: Situation<'_>,
-        news: Option<(String, &Ranking)>,
+        decision: Option<Decision>,
     ) -> ExitStatus {
         let Started { program, chosen, request } = started;
         trace::reached("started");
@@ -226,7 +245,6 @@ impl Launch<'_> {
         crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         drop(request);
         situation.store.note_use(&chosen.id);
-        let decision = news.and_then(|(basis, ranking)| situation.decide(basis, ranking));
         situation.remembered.note_hit(&self.start, restore, &chosen, decision.as_ref());
         trace::finish("hit");
         // A lock is held until here: from now on the image may be removed.

@@ -12,6 +12,7 @@ use super::choice::{Chosen, Ranked, Ranking, Wanted};
 use super::command_line::{CommandLine, Engine, Program, Run};
 use super::decision::{Basis, Decision};
 use super::miss::Miss;
+use super::refuted::Refuted;
 use super::remembered::Remembered;
 use super::source::Source;
 use crate::criu::{Criu, Version};
@@ -121,13 +122,19 @@ impl<'a> Situation<'a> {
 
     /// What an earlier run has decided, if that still holds.
     pub fn decided(&self, basis: &str) -> Option<Decision> {
-        Decision::read(self.remembered.decision()?, basis)
+        Decision::read(self.remembered.decision()?, basis, self.surroundings())
     }
 
-    /// What this run has decided, for the next one, if that can be kept.
-    pub fn decide(&self, basis: String, ranking: &Ranking) -> Option<Decision> {
+    /// What this run has decided, for the next one, if that can be kept; the first images of the
+    /// ranking are refuted.
+    pub fn decide(
+        &self,
+        basis: String,
+        ranking: &Ranking,
+        refuted: Vec<Refuted>,
+    ) -> Option<Decision> {
         let settled = self.store.index_state().is_settled(store::now_ns());
-        settled.then(|| Decision::of(basis, ranking)).flatten()
+        settled.then(|| Decision::of(basis, ranking, refuted)).flatten()
     }
 
     /// What a decision of this run is made of, to be asked for before anything else is read.
@@ -170,11 +177,16 @@ impl<'a> Situation<'a> {
         ImageEvidence {
             file: self.store.image_dir(&chosen.id).join(EVIDENCE),
             looked_through: self.store.looked_through(&chosen.id),
-            surroundings: Surroundings {
-                environment: &self.environment,
-                directory: self.cwd,
-                terminals: Surroundings::own_terminals(),
-            },
+            surroundings: self.surroundings(),
+        }
+    }
+
+    /// What of the run, besides files, the imports of an image may have depended on.
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            environment: &self.environment,
+            directory: self.cwd,
+            terminals: Surroundings::own_terminals(),
         }
     }
 
