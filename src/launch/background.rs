@@ -34,7 +34,7 @@ pub const WORTHWHILE_NS: u64 = 100_000_000;
 
 /// Misses in a row after which the user is told what would help, and before which the
 /// program has been looked at.
-const TOLD_AFTER: u32 = 3;
+pub const TOLD_AFTER: u32 = 3;
 const LOOKED_AT_AFTER: u32 = 2;
 
 /// Builds for one program within an hour after which no more is tried: what its image depends

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::background::TOLD_AFTER;
 use super::choice::Chosen;
 use super::command_line::{CommandLine, Run};
 use super::decision::Decision;
@@ -217,7 +218,9 @@ pub fn note_miss(
     if remembered.known.is_none() {
         remembered.records.make_room_for_program(&id);
     }
-    program.misses = program.misses.saturating_add(u32::from(counts));
+    // Further ones change nothing once it was looked at, so there is nothing to be written.
+    let matters = program.outlook.is_none() || program.misses < TOLD_AFTER;
+    program.misses = program.misses.saturating_add(u32::from(counts && matters));
     remembered.put(program.clone());
     if !counts {
         return None;

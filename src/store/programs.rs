@@ -59,7 +59,8 @@ pub struct Program {
     /// `None` if it never has.
     #[serde(skip)]
     pub modules: Option<BTreeSet<String>>,
-    /// Runs in a row that found no image and would have found a better one built for it.
+    /// Runs in a row that found no image and would have found a better one built for it, as
+    /// far as their number matters.
     #[serde(default)]
     pub misses: u32,
     /// How long its imports take, as far as is known, in nanoseconds.
