@@ -266,6 +266,15 @@ pub struct Build {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    /// Standard descriptors that imports are to see as terminals, by number
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        hide = true,
+        conflicts_with = "from"
+    )]
+    pub terminals: Vec<u8>,
     /// Flags for the interpreter, such as `-O` or `-X utf8`
     #[arg(last = true, value_name = "PYTHON-FLAGS")]
     pub flags: Vec<OsString>,
@@ -456,6 +465,12 @@ pub struct Consider {
     /// The image that it would have started from, had nothing changed
     #[arg(long, value_name = "IMAGE")]
     pub stale: Option<String>,
+    /// Its image is for other variables, another directory or other terminals
+    #[arg(long)]
+    pub elsewhere: bool,
+    /// Which of its standard descriptors were terminals, by number
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub terminals: Vec<u8>,
 }
 
 /// `pyrun`, for its man page only: it takes Python's command line, which is not clap's.

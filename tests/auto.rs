@@ -217,9 +217,14 @@ fn an_image_of_the_users_is_built_again_under_its_name() {
 
 /// Runs with standard error on a terminal; gives what stands there.
 fn on_a_terminal(place: &Place, policy: &str, arguments: &[&str]) -> String {
-    let pty = nix::pty::openpty(None, None).unwrap();
     let mut command = place.pyrun(policy);
-    command.env("PYIMG_LOG", "").args(arguments).stdout(Stdio::null()).stderr(pty.slave);
+    command.env("PYIMG_LOG", "").args(arguments);
+    screen_of(place, command)
+}
+
+fn screen_of(place: &Place, mut command: Command) -> String {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    command.stdout(Stdio::null()).stderr(pty.slave);
     let mut child = command.spawn().unwrap();
     // The last descriptor of that side that is ours.
     drop(command);
@@ -229,6 +234,40 @@ fn on_a_terminal(place: &Place, policy: &str, arguments: &[&str]) -> String {
     assert!(common::end_of(&mut child).unwrap().success());
     place.wait();
     String::from_utf8(screen).unwrap()
+}
+
+#[test]
+fn there_is_an_image_for_each_of_the_surroundings_that_count() {
+    if !common::criu() {
+        return;
+    }
+    let place = Place::new();
+    place.write("asks.py", "import many, os, sys\nANSWER = sys.stderr.isatty(), os.getcwd()\n");
+    let program = "import asks, os, sys\nsys.stderr.write(f'{asks.ANSWER == (sys.stderr.isatty(), os.getcwd())}\\n')\n";
+    place.write("program.py", program);
+    let program = place.directory.join("program.py").display().to_string();
+    let elsewhere = ground().dir("elsewhere");
+    let ways = [(true, &place.directory), (false, &place.directory), (true, &elsewhere)];
+    let run_in = |(terminal, directory): (bool, &Path)| {
+        let mut command = place.pyrun("auto");
+        command.arg(&program).current_dir(directory);
+        let said = match terminal {
+            true => screen_of(&place, command),
+            false => run(&mut command).stderr_text(),
+        };
+        place.wait();
+        assert!(said.contains("True"), "{terminal} {directory:?}: {said}");
+        said.contains("pyrun: hit: ")
+    };
+    for (terminal, directory) in ways {
+        assert!(!run_in((terminal, directory)));
+        assert!(run_in((terminal, directory)), "{terminal} {directory:?}: {}", place.memory());
+    }
+    for (terminal, directory) in ways {
+        assert!(run_in((terminal, directory)), "{terminal} {directory:?}");
+    }
+    assert_eq!(place.images().len(), 1 + ways.len());
+    place.is_clean();
 }
 
 #[test]

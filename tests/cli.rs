@@ -107,6 +107,7 @@ fn record(name: &str, recipe: &str) -> ImageRecord {
         import_ns: 412_345_678,
         import_times: "numpy 100000000 typing\npandas 300000000 numpy\ntyping 12345678\n".into(),
         criu: "4.1.1".into(),
+        surroundings: String::new(),
     }
 }
 
@@ -122,6 +123,7 @@ fn manifest(recipe: &str) -> Manifest {
             suffixes: vec![".so".into()],
         },
         criu: "4.1.1".into(),
+        surroundings: String::new(),
         process: Process { threads: vec![Thread { id: 77, id_address: 0x7000 }], socket: 4711 },
         modules: BTreeMap::from(modules.map(|(name, origin)| (name.into(), origin))),
         search_path: vec![site],

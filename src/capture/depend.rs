@@ -66,8 +66,7 @@ impl Dumped {
         let surroundings = Surroundings {
             environment: &environment,
             directory: &directory,
-            // The interpreter had ours.
-            terminals: Surroundings::own_terminals(),
+            terminals: self.terminals,
         };
         let report = &self.report;
         let observed = Observed {
@@ -81,7 +80,7 @@ impl Dumped {
             variables: self.journal.variables.iter().chain(&report.variables).cloned().collect(),
             all_variables: report.all_variables,
             directory: self.depends_on_directory(),
-            terminals: self.terminals(),
+            terminals: self.asked_terminals(),
         };
         let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
         let evidence = known.unwrap_or_default().and(observed, surroundings);
@@ -155,7 +154,7 @@ impl Dumped {
 
     /// The standard descriptors of which modules asked whether they are terminals; the
     /// interpreter and the library ask as well, for themselves.
-    fn terminals(&self) -> BTreeSet<u8> {
+    fn asked_terminals(&self) -> BTreeSet<u8> {
         let asked = self.journal.questions.iter().filter(|(_, asker)| asker.nearest != "?");
         let of = |(question, _): &(Question, Asker)| match question {
             Question::Terminal(descriptor) => Some(*descriptor),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use crate::image::file::Malformed;
 use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
 use crate::image::portable::make_portable;
+use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
 use crate::manifest::{EVIDENCE, Manifest, Process, Python, Thread};
 use crate::store::{self, Image, ImageKey, ImageRecord, Ingest, Source, Store};
@@ -38,6 +40,18 @@ pub struct Identity {
     pub credentials: String,
 }
 
+/// A dump that can be an image, and what that depends on.
+#[derive(Debug)]
+pub struct Examined {
+    dumped: Dumped,
+    dump: Dump,
+    process: Process,
+    /// What was mapped in the image that it was grown from.
+    settled: Vec<Range<u64>>,
+    evidence: Evidence,
+    identity: Identity,
+}
+
 /// An image that was stored.
 #[derive(Debug)]
 pub struct Stored {
@@ -48,19 +62,11 @@ pub struct Stored {
 }
 
 impl Dumped {
-    /// Rewrites the dump and puts it into the store. `replaced` are images that make
-    /// room for it.
+    /// Looks at what was dumped. The key in `identity` is that of the recipe.
     ///
     /// # Errors
-    /// When the process holds what an image cannot hold, a file that the imports depended
-    /// on has changed meanwhile, or the store cannot take it.
-    pub fn store(
-        self,
-        store: &Store,
-        identity: Identity,
-        replaced: &[ImageKey],
-        interrupted: &Interrupted,
-    ) -> Result<Stored> {
+    /// When the process holds what an image cannot hold.
+    pub fn examine(self, mut identity: Identity) -> Result<Examined> {
         let mut dump = self.read()?;
         checks::check(&dump, self.socket_inode).map_err(|unsuitable| refused(&unsuitable.0))?;
         let process = process(&dump, self.socket_inode);
@@ -77,6 +83,40 @@ impl Dumped {
         };
         self.refuse_drawn_secrets()?;
         let evidence = self.evidence(&dump, &identity)?;
+        identity.record.surroundings = evidence.of_surroundings();
+        Ok(Examined { dumped: self, dump, process, settled, evidence, identity })
+    }
+}
+
+impl Examined {
+    /// The key of the image: the recipe's, and where its imports depended on variables, the
+    /// working directory or terminals, another one for each state of them.
+    pub fn key(&self) -> ImageKey {
+        let ImageRecord { key, surroundings, .. } = &self.identity.record;
+        if surroundings.is_empty() {
+            return *key;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(key.as_bytes()).update(surroundings.as_bytes());
+        hasher.finalize().into()
+    }
+
+    /// Rewrites the dump and puts it into the store under this name. `replaced` are images that
+    /// make room for it.
+    ///
+    /// # Errors
+    /// When a file that the imports depended on has changed meanwhile, or the store cannot take
+    /// it.
+    pub fn store(
+        self,
+        store: &Store,
+        name: String,
+        replaced: &[ImageKey],
+        interrupted: &Interrupted,
+    ) -> Result<Stored> {
+        let key = self.key();
+        let Self { dumped, mut dump, process, settled, evidence, identity } = self;
+        let inherited = dumped.inherited.as_ref();
         let known = inherited.and_then(|parent| parent.manifest.memory.zeroing_allocator.clone());
 
         let interpreter =
@@ -87,7 +127,7 @@ impl Dumped {
             &mut Surroundings {
                 read: &read_mapped,
                 interpreter: &interpreter,
-                zeroing_allocator: self.report.zeroing_allocator.clone().or(known),
+                zeroing_allocator: dumped.report.zeroing_allocator.clone().or(known),
                 settled,
             },
             &mut sink,
@@ -104,7 +144,7 @@ impl Dumped {
             return Err(Error::failed(format!("{changed} while the image was being built"))
                 .hint("build it again"));
         }
-        let local_modules = self.local_modules();
+        let local_modules = dumped.local_modules();
         let manifest = Manifest {
             local_modules,
             credentials: inherited
@@ -113,24 +153,28 @@ impl Dumped {
             python: identity.python,
             criu: identity.criu,
             process,
-            modules: self.report.origins.clone(),
-            search_path: self.report.sys_path.clone(),
-            absent_modules: self.absent_modules(),
-            doubts: self.doubts(),
-            import_ns: self.report.import_ns
+            modules: dumped.report.origins.clone(),
+            search_path: dumped.report.sys_path.clone(),
+            absent_modules: dumped.absent_modules(),
+            doubts: dumped.doubts(),
+            import_ns: dumped.report.import_ns
                 + inherited.map_or(0, |parent| parent.manifest.import_ns),
             memory: summary.into(),
         };
         let record = ImageRecord {
-            modules: self.report.modules.clone(),
+            key,
+            name,
+            modules: dumped.report.modules.clone(),
             import_ns: manifest.import_ns,
-            import_times: self.import_times(),
+            import_times: dumped.import_times(),
             ..identity.record
         };
         let image = sealed.commit(record, &manifest, replaced)?;
         Ok(Stored { image, manifest })
     }
+}
 
+impl Dumped {
     fn read(&self) -> Result<Dump> {
         let unreadable = |path: &Path, error: std::io::Error| {
             Error::failed(format!("cannot read {}", path.display())).because(error)

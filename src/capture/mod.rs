@@ -16,6 +16,7 @@ mod journal;
 mod parent;
 mod refuse;
 mod spawn;
+mod terminal;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,9 @@ use converse::{Message, Report};
 use journal::Journal;
 use spawn::{Interpreter, Spawn};
 
-pub use ingest::{Identity, Stored};
+pub use ingest::{Examined, Identity, Stored};
 pub use parent::{Parent, rebuild};
+pub use terminal::Terminal;
 
 /// What to build.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Plan<'a> {
     pub hash_seed: u32,
     /// Where files may be put while the build lasts, on a file system that allows code.
     pub scratch: &'a Path,
+    /// What the interpreter has as its standard descriptors.
+    pub terminal: &'a Terminal,
 }
 
 /// How far a build has come; told to whoever waits.
@@ -120,6 +124,8 @@ pub struct Dumped {
     library: Option<PathBuf>,
     /// What it has from the image that it was grown from.
     inherited: Option<parent::Inherited>,
+    /// Which of its standard descriptors were terminals.
+    terminals: [bool; 3],
 }
 
 /// How a build ended without an image.
@@ -166,6 +172,7 @@ pub fn dump(
             hash_seed: plan.hash_seed,
             scratch: plan.scratch,
             runtime: &runtime,
+            terminal: plan.terminal,
         })
         .map_err(|error| {
             Error::environment(format!("cannot start {}", plan.executable.display())).because(error)
@@ -202,6 +209,7 @@ pub fn dump(
         wiped_on_fork,
         library: interpreter.library().map(Path::to_owned),
         inherited: parent.map(Parent::bequeath),
+        terminals: plan.terminal.seen(),
     })
 }
 

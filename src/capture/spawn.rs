@@ -21,6 +21,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Pid, getsid};
 
+use super::terminal::Terminal;
 use crate::criu::RuntimeDir;
 use crate::key::recipe::Recipe;
 
@@ -50,6 +51,8 @@ pub struct Spawn<'a> {
     pub scratch: &'a Path,
     /// The runtime directory.
     pub runtime: &'a RuntimeDir,
+    /// Its standard descriptors.
+    pub terminal: &'a Terminal,
 }
 
 /// An interpreter that runs a recipe. Dropped, it is killed and reaped.
@@ -108,6 +111,7 @@ impl Interpreter {
         if getsid(None)?.as_raw() == 0 {
             crate::sys::in_own_session(&mut command);
         }
+        spawn.terminal.give(&mut command)?;
         let child = command
             .args(spawn.flags)
             .arg(SENTINEL)

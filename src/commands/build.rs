@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::origin::Origin;
 use super::phases::{Phases, Stopwatch};
 use super::{ImageView, gc};
-use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan};
+use crate::capture::{self, Failure, Identity, Interrupted, Phase, Plan, Terminal};
 use crate::cli::Build;
 use crate::criu::{self, Criu};
 use crate::engine::caller::Caller;
@@ -96,6 +96,8 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
                 .hint(criu::set_capability(criu.binary()))
         })?;
     }
+    let terminal = Terminal::in_place_of(&args.terminals)
+        .map_err(|error| Error::environment("cannot open a terminal").because(error))?;
     let store = Store::open(&store::default_dir()?)?;
     let host = Host::read();
     let record = record(&store, &recipe, &flags, &python_env, &host, &executable, &python)?;
@@ -106,12 +108,14 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let interrupted = Interrupted::watch()
         .map_err(|error| Error::failed("cannot watch for signals").because(error))?;
     let _alone = wait_for_others(&store, &record.key, &interrupted, printer)?;
-    let existing = store.by_key(&record.key)?;
-    let name = chosen_name(&store, args, existing.as_ref())?;
-    if let Some(image) = &existing
-        && !args.force
-        && is_unchanged(&store, image, &credentials)
-    {
+    let images = store.images()?;
+    let alike: Vec<&Image> =
+        images.iter().filter(|image| is_alike(&store, image, &record, &recipe)).collect();
+    if let Some(name) = &args.name {
+        check_chosen_name(&store, name, args.force, &alike)?;
+    }
+    let fits = |image: &&&Image| is_unchanged(&store, image, &credentials, terminal.seen());
+    if let Some(image) = alike.iter().find(fits).filter(|_| !args.force) {
         if args.name.as_ref().is_some_and(|wanted| *wanted != image.record.name) {
             return Err(Error::failed(format!(
                 "this image is there already, as {:?}",
@@ -121,7 +125,7 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         }
         let image = match args.store {
             Some(tier) => moved(&store, image, tier.into())?,
-            None => image.clone(),
+            None => Image::clone(image),
         };
         return answer(args, printer, start, None, image);
     }
@@ -138,25 +142,15 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         recipe: &recipe,
         hash_seed: seed,
         scratch: scratch.path(),
+        terminal: &terminal,
     };
     let parent = origin.as_ref().map(Origin::open).transpose()?;
     let dumped = capture::dump(&plan, parent, &criu, &interrupted, &|phase| watch.phase(phase))
         .map_err(failed)?;
     watch.phase(Phase::Storing);
-    let (name, naming) = match name {
-        Some(name) => (name, None),
-        None => {
-            let base = recipe.default_name(&python.version.to_string());
-            made_up_name(&store, &base, &interrupted)?
-        }
-    };
-    // With --force the name may be another image's, which then makes room.
-    let replaced: Vec<ImageKey> = match args.force {
-        true => store.by_name(&name)?.map(|image| image.record.key).into_iter().collect(),
-        false => Vec::new(),
-    };
-    let identity = Identity {
-        record: ImageRecord { name, ..record },
+    let base = recipe.default_name(&python.version.to_string());
+    let examined = dumped.examine(Identity {
+        record,
         python: Python {
             version: python.version.to_string(),
             executable: executable.clone(),
@@ -167,8 +161,18 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
         criu: version.to_string(),
         credentials,
         recipe,
+    })?;
+    let (name, naming) = match (&args.name, store.by_key(&examined.key())?) {
+        (Some(name), _) => (name.clone(), None),
+        (None, Some(before)) => (before.record.name, None),
+        (None, None) => made_up_name(&store, &base, &interrupted)?,
     };
-    let stored = dumped.store(&store, identity, &replaced, &interrupted)?;
+    // What has the name makes room: with --force any image, else one of the same recipe.
+    let holder = store.by_name(&name)?.map(|image| image.record.key);
+    let is_alike = |key: &ImageKey| alike.iter().any(|image| image.record.key == *key);
+    let replaced: Vec<ImageKey> =
+        holder.into_iter().filter(|key| args.force || is_alike(key)).collect();
+    let stored = examined.store(&store, name, &replaced, &interrupted)?;
     drop(naming);
     let phases = watch.stop();
     let image = match args.store.map(|tier| moved(&store, &stored.image, tier.into())) {
@@ -312,11 +316,13 @@ fn record(
         import_ns: 0,
         import_times: String::new(),
         criu: String::new(),
+        surroundings: String::new(),
     })
 }
 
-/// The record with its key: whatever makes two images the same, each part with its length
-/// before it.
+/// The record with the recipe's key: whatever makes two images the same, each part with its
+/// length before it. The image's own is known when it was made
+/// ([`crate::capture::Examined::key`]).
 ///
 /// CRIU is among that: once there is a new one, an image is built anew when it is asked for.
 /// Runs are content with an older CRIU's image; see `launch::situation`.
@@ -367,20 +373,38 @@ fn interpreter_hash(store: &Store, files: &[PathBuf]) -> Result<Digest> {
     Ok(hasher.finalize().into())
 }
 
-/// The name of the image to be built, if it is known beforehand. One that was chosen by the
-/// user must be free, or be given up by --force.
-fn chosen_name(store: &Store, args: &Build, existing: Option<&Image>) -> Result<Option<String>> {
-    let Some(name) = &args.name else {
-        return Ok(existing.map(|own| own.record.name.clone()));
-    };
-    let is_another = |other: &Image| existing.is_none_or(|own| own.record.key != other.record.key);
+/// Whether an image is of the same recipe on the same machine: one of several, if what it holds
+/// depends on variables, the working directory or terminals.
+fn is_alike(store: &Store, image: &Image, record: &ImageRecord, recipe: &Recipe) -> bool {
+    let known = &image.record;
+    let is_alike = known.recipe == record.recipe
+        && known.executable == record.executable
+        && known.flags == record.flags
+        && known.python_env == record.python_env
+        && known.real_executable == record.real_executable
+        && known.interpreter == record.interpreter
+        && known.kernel == record.kernel
+        && known.glibc == record.glibc
+        && known.cpu == record.cpu
+        && known.criu == record.criu;
+    // The texts of two recipes may be the same. Of an image that is damaged nothing more is known.
+    is_alike
+        && store
+            .load_manifest::<Manifest>(&image.id)
+            .map_or(true, |manifest| manifest.content.recipe == *recipe)
+}
+
+/// A name that was chosen by the user must be free, or be that of an image of the same recipe, or
+/// be given up by --force.
+fn check_chosen_name(store: &Store, name: &str, force: bool, alike: &[&Image]) -> Result<()> {
+    let is_another = |other: &Image| alike.iter().all(|image| image.record.key != other.record.key);
     match store.by_name(name)?.filter(is_another) {
-        Some(other) if !args.force => Err(Error::failed(format!(
+        Some(other) if !force => Err(Error::failed(format!(
             "the name {name:?} is taken by the image of {:?} (Python {})",
             other.record.recipe, other.record.python
         ))
         .hint(format!("choose another name, or replace it: --force, or `pyimg rm {name}` first"))),
-        _ => Ok(Some(name.clone())),
+        _ => Ok(()),
     }
 }
 
@@ -404,9 +428,9 @@ fn made_up_name(
 }
 
 /// Whether an image can still be used as it is, by who has these credentials and runs a program
-/// as this is run: with these variables, in this directory, on this terminal or none. If it is
+/// as this is run: with these variables, in this directory, on these terminals. If it is
 /// compressed all of it is read, since what cannot be brought back is to be built again.
-fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
+fn is_unchanged(store: &Store, image: &Image, credentials: &str, terminals: [bool; 3]) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let directory = store.image_dir(&image.id);
     let evidence = Evidence::read(&directory.join(EVIDENCE));
@@ -414,7 +438,7 @@ fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
     let surroundings = Surroundings {
         environment: &environment,
         directory: &std::env::current_dir().unwrap_or_default(),
-        terminals: Surroundings::own_terminals(),
+        terminals,
     };
     manifest.content.credentials == credentials
         && store::check_files(&directory, &manifest.files).is_ok()

@@ -78,10 +78,11 @@ pub fn run(args: &Consider) -> Result<()> {
     let taken = || Err(Error::failed("another program is being considered"));
     let Some(_alone) = store.lock_build(&alone, &mut { taken })? else { return Ok(()) };
     let program = store.program(&id).unwrap_or(memory);
-    if !is_due(&program, now_ns(), args.stale.is_some()) {
+    if !is_due(&program, now_ns(), args.stale.is_some() || args.elsewhere) {
         return Ok(());
     }
-    Consideration { store, id, program, config }.run(args.stale.as_deref())
+    let terminals = &args.terminals;
+    Consideration { store, id, program, config, terminals }.run(args.stale.as_deref())
 }
 
 /// Whether this process is alone: nobody waits for it or looks into it, and what the kernel
@@ -101,11 +102,13 @@ fn is_quiet_place() -> bool {
 }
 
 /// A program that is being considered.
-struct Consideration {
+struct Consideration<'a> {
     store: Store,
     id: ProgramId,
     program: Program,
     config: Config,
+    /// Which standard descriptors of its last run were terminals.
+    terminals: &'a [u8],
 }
 
 /// A build that would help.
@@ -117,7 +120,7 @@ struct Way {
     renews: Option<String>,
 }
 
-impl Consideration {
+impl Consideration<'_> {
     fn run(&mut self, stale: Option<&str>) -> Result<()> {
         let recipe = self.program.recipe().ok_or_else(|| Error::failed("there is no recipe"))?;
         let mut outlook = Outlook {
@@ -153,7 +156,7 @@ impl Consideration {
         for way in ways {
             outlook.command = typed(&way.arguments);
             outlook.renews.clone_from(&way.renews);
-            match build_patiently(&way.arguments) {
+            match build_patiently(&way.arguments, self.terminals) {
                 Ok(is_new) => {
                     outlook.verdict = if is_new { Verdict::Built } else { Verdict::NoHelp };
                     outlook.failure = None;
@@ -260,14 +263,14 @@ impl Consideration {
 
 /// Runs `pyimg build`, again if what it imports is changed meanwhile: it is likely that the
 /// program, which was started at the same time, has just written its byte code.
-fn build_patiently(arguments: &[OsString]) -> Result<bool, String> {
+fn build_patiently(arguments: &[OsString], terminals: &[u8]) -> Result<bool, String> {
     for pause in PAUSES {
-        match build_now(arguments) {
+        match build_now(arguments, terminals) {
             Err(why) if is_disturbance(&why) => std::thread::sleep(pause),
             ended => return ended,
         }
     }
-    build_now(arguments)
+    build_now(arguments, terminals)
 }
 
 /// Whether a build that failed for this reason may succeed right afterwards.
@@ -275,15 +278,17 @@ fn is_disturbance(why: &str) -> bool {
     why.ends_with("while the image was being built") || why == "interrupted"
 }
 
-/// Runs `pyimg build`. Returns whether an image was built that was not there, or why not.
-fn build_now(arguments: &[OsString]) -> Result<bool, String> {
+/// Runs `pyimg build` as if on these terminals. Returns whether an image was built that was not
+/// there, or why not.
+fn build_now(arguments: &[OsString], terminals: &[u8]) -> Result<bool, String> {
     let cannot = |error: std::io::Error| format!("it cannot be tried: {error}");
     let pyimg: PathBuf = std::env::current_exe().map_err(cannot)?;
     let new_file = || tempfile::tempfile().map_err(cannot);
     let (mut stdout, mut stderr) = (new_file()?, new_file()?);
     let mut command = Command::new(pyimg);
     let (first, rest) = arguments.split_at(1);
-    command.args(first).arg("--json").args(rest);
+    command.args(first).arg("--json");
+    command.args(terminals.iter().map(|number| format!("--terminals={number}"))).args(rest);
     command.stdin(std::process::Stdio::null());
     command.stdout(stdout.try_clone().map_err(cannot)?);
     command.stderr(stderr.try_clone().map_err(cannot)?);

@@ -121,6 +121,16 @@ pub enum Difference {
     New,
 }
 
+impl Changed {
+    /// Whether the image is as good as it was, only not for this process.
+    pub fn is_of_surroundings(&self) -> bool {
+        match self {
+            Self::Variable(..) | Self::WorkingDirectory(_) | Self::Terminal(..) => true,
+            Self::File { .. } | Self::Listing { .. } | Self::Version => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Changed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -269,6 +279,15 @@ impl Evidence {
         self.variables.difference(now)
     }
 
+    /// What of its surroundings the imports depended on, as [`surroundings_difference`] reads it;
+    /// empty if nothing.
+    pub fn of_surroundings(&self) -> String {
+        match self.variables == Variables::default() {
+            true => String::new(),
+            false => serde_json::to_string(&self.variables).expect("texts and numbers are JSON"),
+        }
+    }
+
     /// How many files there are.
     pub fn len(&self) -> usize {
         self.directories.iter().map(|directory| directory.files.len()).sum()
@@ -308,6 +327,16 @@ impl Evidence {
     pub fn listed_paths(&self) -> impl Iterator<Item = PathBuf> {
         self.listings.iter().flat_map(Listing::paths)
     }
+}
+
+/// What of a process's surroundings is not as it was, given what [`Evidence::of_surroundings`]
+/// has told.
+pub fn surroundings_difference(recorded: &str, now: Surroundings) -> Option<Changed> {
+    if recorded.is_empty() {
+        return None;
+    }
+    let recorded = serde_json::from_str::<Variables>(recorded);
+    recorded.map_or(Some(Changed::Version), |recorded| recorded.difference(now))
 }
 
 fn name_of(descriptor: u8) -> &'static str {

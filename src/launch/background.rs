@@ -23,6 +23,7 @@ use super::miss::Miss;
 use super::remembered::Counted;
 use super::say;
 use crate::config::{Config, Policy};
+use crate::key::evidence::Surroundings;
 use crate::key::interpreter::Interpreter;
 use crate::key::python_env::with_changes;
 use crate::key::recipe::Recipe;
@@ -80,27 +81,53 @@ impl Missed<'_> {
             return;
         }
         let Ok(config) = Config::read() else { return };
-        match (config.build, self.counted) {
+        match (config.build, &self.counted) {
             (Policy::Off, _) | (Policy::Ask, None) => {}
             (Policy::Ask, Some(counted)) => {
-                tell(&counted);
+                tell(counted);
                 if counted.program.misses >= LOOKED_AT_AFTER {
-                    look_at(&counted.id, &counted.program, self.interpreter, self.stale);
+                    self.look_at(&counted.id, &counted.program);
                 }
             }
             (Policy::Auto, Some(counted)) => {
                 // Few texts after -c are ever run again.
                 let is_text = matches!(self.run.program, Source::Command(_));
                 if counted.program.misses >= if is_text { LOOKED_AT_AFTER } else { 1 } {
-                    look_at(&counted.id, &counted.program, self.interpreter, self.stale);
+                    self.look_at(&counted.id, &counted.program);
                 }
             }
             (Policy::Auto, None) => {
                 let Some(id) = ProgramId::of(self.run, self.interpreter, self.cwd) else { return };
                 let program = Program::new(self.run, self.interpreter, self.cwd);
-                look_at(&id, &program, self.interpreter, None);
+                self.look_at(&id, &program);
             }
         }
+    }
+
+    /// Has the program looked at, unless that was done or cannot be done here.
+    fn look_at(&self, id: &ProgramId, program: &Program) {
+        // Where looking never comes to anything, it is tried ever more seldom.
+        let is_turn = program.outlook.is_some() || program.misses < 4;
+        let is_elsewhere =
+            matches!(self.miss, Miss::Evidence(changed) if changed.is_of_surroundings());
+        if program.recipe.is_null()
+            || !(is_turn || program.misses.is_power_of_two())
+            || !is_due(program, store::now_ns(), self.stale.is_some() || is_elsewhere)
+            || !is_possible()
+        {
+            return;
+        }
+        let Some(pyimg) = pyimg() else { return };
+        let Ok(memory) = serde_json::to_string(program) else { return };
+        let mut arguments: Vec<OsString> =
+            ["consider", "--program", &id.hex(), "--memory", &memory].map(OsString::from).into();
+        if let Some(stale) = self.stale {
+            arguments.extend(["--stale", stale].map(OsString::from));
+        }
+        arguments.extend(is_elsewhere.then(|| "--elsewhere".into()));
+        let terminals = (0..).zip(Surroundings::own_terminals()).filter(|(_, is_one)| *is_one);
+        arguments.extend(terminals.map(|(number, _)| format!("--terminals={number}").into()));
+        start(pyimg, arguments, &self.interpreter.environment);
     }
 }
 
@@ -128,30 +155,9 @@ fn tell(counted: &Counted) {
     say(&format!("pyrun: hint: {what}: imports take about {takes} ms; {help}{}", outlook.command));
 }
 
-/// Has the program looked at, unless that was done or cannot be done here.
-fn look_at(id: &ProgramId, program: &Program, interpreter: &Interpreter, stale: Option<&str>) {
-    // Where looking never comes to anything, it is tried ever more seldom.
-    let is_turn = program.outlook.is_some() || program.misses < 4;
-    if program.recipe.is_null()
-        || !(is_turn || program.misses.is_power_of_two())
-        || !is_due(program, store::now_ns(), stale.is_some())
-        || !is_possible()
-    {
-        return;
-    }
-    let Some(pyimg) = pyimg() else { return };
-    let Ok(memory) = serde_json::to_string(program) else { return };
-    let mut arguments: Vec<OsString> =
-        ["consider", "--program", &id.hex(), "--memory", &memory].map(OsString::from).into();
-    if let Some(stale) = stale {
-        arguments.extend(["--stale", stale].map(OsString::from));
-    }
-    start(pyimg, arguments, &interpreter.environment);
-}
-
-/// Whether there is anything new to find out about a program. `has_become_stale` says that
-/// its image had been good until now.
-pub fn is_due(program: &Program, now_ns: i64, has_become_stale: bool) -> bool {
+/// Whether there is anything new to find out about a program. `is_unfit` says that its image had
+/// been good until now, or is in other surroundings.
+pub fn is_due(program: &Program, now_ns: i64, is_unfit: bool) -> bool {
     let Some(outlook) = &program.outlook else { return true };
     let ago = |span: Duration| now_ns.saturating_sub(span.as_nanos() as i64);
     if outlook.builds_since(ago(HOUR)) >= BUILDS_PER_HOUR {
@@ -160,7 +166,7 @@ pub fn is_due(program: &Program, now_ns: i64, has_become_stale: bool) -> bool {
     let quiet = match outlook.verdict {
         // What has begun may have been killed.
         Verdict::Begun => 20 * MINUTE,
-        Verdict::Built if has_become_stale => return true,
+        Verdict::Built if is_unfit => return true,
         Verdict::Built | Verdict::Disturbed => MINUTE,
         Verdict::Advised | Verdict::NotWorthIt | Verdict::NoHelp | Verdict::Failed => DAY,
     };

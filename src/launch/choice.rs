@@ -17,6 +17,7 @@ use super::command_line::{Program, Run};
 use super::miss::Miss;
 use super::shadow;
 use super::source::{Form, Source};
+use crate::key::evidence::{Surroundings, surroundings_difference};
 use crate::key::host::Host;
 use crate::key::interpreter::Interpreter;
 use crate::key::python_env::PythonEnv;
@@ -58,6 +59,8 @@ pub struct Wanted<'a> {
     /// The top-level modules that the program had in the end when it ran last, if that is
     /// remembered.
     pub remembered: Option<&'a BTreeSet<String>>,
+    /// What the run has from its caller.
+    pub surroundings: Surroundings<'a>,
 }
 
 /// The modules that a program is taken to import.
@@ -103,6 +106,8 @@ pub struct Ranked {
     pub saves_ns: Option<u64>,
     /// What restoring it costs: [`restore_ns`].
     pub restore_ns: u64,
+    /// What of its surroundings it depends on, as the index has it.
+    pub surroundings: String,
     /// Why it is not used, if the index tells.
     pub against: Option<Miss>,
 }
@@ -157,13 +162,13 @@ fn covered<'a>(modules: &'a [String], imported: &Imported) -> Vec<&'a str> {
 }
 
 /// The images, given from the newest to the oldest, in the order in which they are tried.
-fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
+fn in_order(candidates: Vec<Candidate>, imported: &Imported, now: Surroundings<'_>) -> Vec<Ranked> {
     let savings =
         savings(candidates.iter().map(|candidate| {
             (candidate.import_times.as_str(), covered(&candidate.modules, imported))
         }));
     let images = candidates.into_iter().zip(savings).map(|(candidate, saves_ns)| {
-        let Candidate { id, name, modules, import_ns, page_bytes, .. } = candidate;
+        let Candidate { id, name, modules, import_ns, page_bytes, surroundings, .. } = candidate;
         let (covered, size) = (covered(&modules, imported).len(), modules.len());
         let restore_ns = restore_ns(page_bytes);
         // Of an image of an older store only the sum is known; each module is taken to have
@@ -176,9 +181,10 @@ fn in_order(candidates: Vec<Candidate>, imported: &Imported) -> Vec<Ranked> {
             Some(saves) if saves <= restore_ns && !takes_any() => {
                 Some(Miss::NotWorthIt { saves, restore_ns })
             }
-            _ => None,
+            _ => surroundings_difference(&surroundings, now).map(Miss::Evidence),
         };
-        (gain, size, Ranked { id, name, import_ns, saves_ns, restore_ns, against })
+        let image = Ranked { id, name, import_ns, saves_ns, restore_ns, surroundings, against };
+        (gain, size, image)
     });
     let mut images: Vec<_> = images.collect();
     // Among equals the one with the least that is not needed, then the newest.
@@ -215,7 +221,7 @@ impl Wanted<'_> {
         let Some(imported) = imported(self.remembered, &source) else {
             return Err(Miss::Unseen);
         };
-        let images = in_order(candidates, &imported);
+        let images = in_order(candidates, &imported, self.surroundings);
         Ok(Ranking { source, imported: Some(imported), images })
     }
 
@@ -236,6 +242,7 @@ impl Wanted<'_> {
             import_ns: record.import_ns,
             saves_ns,
             restore_ns: restore_ns(image.page_bytes),
+            surroundings: record.surroundings.clone(),
             against,
         };
         Ok(Ranking { source, imported, images: vec![ranked] })
@@ -344,12 +351,14 @@ impl Wanted<'_> {
     }
 }
 
-/// Images that are of use come first, then those that would be if they saved more.
+/// Images that are of use come first, then those that would be elsewhere, and those that would
+/// be if they saved more.
 fn rank_of(image: &Ranked) -> u8 {
     match image.against {
         None => 0,
-        Some(Miss::NotWorthIt { .. }) => 1,
-        Some(_) => 2,
+        Some(Miss::Evidence(_)) => 1,
+        Some(Miss::NotWorthIt { .. }) => 2,
+        Some(_) => 3,
     }
 }
 

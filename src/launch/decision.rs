@@ -15,7 +15,7 @@ use super::choice::{Ranked, Ranking, imported, takes_any};
 use super::miss::Miss;
 use super::refuted::Refuted;
 use super::source::Source;
-use crate::key::evidence::Surroundings;
+use crate::key::evidence::{Surroundings, surroundings_difference};
 use crate::key::host::Host;
 use crate::store::{FileState, ImageId, ProgramId};
 
@@ -86,6 +86,8 @@ enum Taken {
         import_ns: u64,
         saves_ns: Option<u64>,
         restore_ns: u64,
+        #[serde(default)]
+        surroundings: String,
         source: Source,
     },
     NotCovered,
@@ -93,7 +95,7 @@ enum Taken {
         saves: u64,
         restore_ns: u64,
     },
-    /// All that would help are stale; the name of the best.
+    /// Something speaks against all that would help; the name of the best.
     Stale {
         name: String,
     },
@@ -112,6 +114,7 @@ impl Decision {
                 import_ns: image.import_ns,
                 saves_ns: image.saves_ns,
                 restore_ns: image.restore_ns,
+                surroundings: image.surroundings.clone(),
                 source: ranking.source.clone(),
             },
             _ if !refuted.is_empty() => Taken::Stale { name: first.name.clone() },
@@ -133,15 +136,22 @@ impl Decision {
             return None;
         }
         let decision = Self::deserialize(json).ok()?;
-        decision.refuted.iter().all(|refuted| refuted.holds(now)).then_some(decision)
+        let fits = match &decision.taken {
+            Taken::Image { surroundings, .. } => {
+                surroundings_difference(surroundings, now).is_none()
+            }
+            _ => true,
+        };
+        let holds = fits && decision.refuted.iter().all(|refuted| refuted.holds(now));
+        holds.then_some(decision)
     }
 
-    /// The image that would be taken if it were not stale, where no other one is.
+    /// The image that would be taken had nothing changed since it was built, where no other one
+    /// is.
     pub fn stale(&self) -> Option<&str> {
-        match &self.taken {
-            Taken::Stale { name } => Some(name),
-            _ => None,
-        }
+        let Taken::Stale { name } = &self.taken else { return None };
+        let has_changed = !self.refuted.first()?.changed().is_of_surroundings();
+        has_changed.then_some(name)
     }
 
     /// As it is kept; null if it cannot be.
@@ -156,10 +166,11 @@ impl Decision {
     /// Why no image would help.
     pub fn ranking(&self, remembered: Option<&BTreeSet<String>>) -> Result<Ranking, Miss> {
         match self.taken.clone() {
-            Taken::Image { id, name, import_ns, saves_ns, restore_ns, source } => {
+            Taken::Image { id, name, import_ns, saves_ns, restore_ns, surroundings, source } => {
                 let imported = imported(remembered, &source);
                 let against = None;
-                let image = Ranked { id, name, import_ns, saves_ns, restore_ns, against };
+                let image =
+                    Ranked { id, name, import_ns, saves_ns, restore_ns, surroundings, against };
                 Ok(Ranking { source, imported, images: vec![image] })
             }
             Taken::NotCovered => Err(Miss::NotCovered),
@@ -233,6 +244,7 @@ mod tests {
             import_ns: 9,
             saves_ns: Some(8),
             restore_ns: 7,
+            surroundings: String::new(),
             against,
         };
         Ranking { imported: imported(None, &source), source, images: vec![image] }

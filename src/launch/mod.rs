@@ -223,7 +223,9 @@ impl Launch<'_> {
             .map_err(|error| Miss::Unrestorable(error.to_string()))?;
         request.recording = situation.remembered.recording(&chosen, source);
         let started = start(situation, &chosen, &request);
-        if let Err(Miss::Evidence(_)) = &started {
+        if let Err(Miss::Evidence(changed)) = &started
+            && !changed.is_of_surroundings()
+        {
             self.stale.get_or_insert_with(|| chosen.name.clone());
         }
         Ok(Started { program: started?, chosen, request })

@@ -210,6 +210,7 @@ impl<'a> Situation<'a> {
             python_path: &self.python_path,
             cwd: self.cwd,
             remembered: self.remembered.modules(),
+            surroundings: self.surroundings(),
         }
     }
 }

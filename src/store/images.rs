@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 
 const COLUMNS: &str = "id, created_ns, pages, new_pages, file_bytes, pinned, key, name, python, \
      executable, real_executable, interpreter, kernel, glibc, cpu, flags, python_env, recipe, \
-     modules, import_ns, import_times, criu";
+     modules, import_ns, import_times, criu, surroundings";
 
 const PACK: &str = "id, pages, bytes, modified_ns";
 
@@ -99,7 +99,7 @@ impl Images<'_> {
 
     /// The images that fit what a run needs, the newest first.
     pub fn candidates(&self, wanted: &CandidateQuery) -> Result<Vec<Candidate>> {
-        let query = "SELECT id, key, name, interpreter, modules, import_ns, import_times, pages \
+        let query = "SELECT id, key, name, interpreter, modules, import_ns, import_times, surroundings, pages \
              FROM images \
              WHERE executable = ?1 AND flags = ?2 AND python_env = ?3 AND kernel = ?4 \
                AND (?5 IS NULL OR glibc = ?5) AND cpu = ?6 AND (?7 IS NULL OR interpreter = ?7) \
@@ -119,7 +119,8 @@ impl Images<'_> {
                     modules: lines(row.get_ref(4)?.as_str()?),
                     import_ns: row.get(5)?,
                     import_times: row.get(6)?,
-                    page_bytes: row.get::<_, u64>(7)?.saturating_mul(PAGE as u64),
+                    surroundings: row.get(7)?,
+                    page_bytes: row.get::<_, u64>(8)?.saturating_mul(PAGE as u64),
                 })
             },
         )
@@ -195,7 +196,7 @@ impl Images<'_> {
     pub fn insert(&self, image: &Image, packs: &[PackInfo], extents: &[Extent]) -> Result<()> {
         let record = &image.record;
         let insert = || {
-            let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 22].join(", "));
+            let query = format!("INSERT INTO images ({COLUMNS}) VALUES ({})", ["?"; 23].join(", "));
             self.index.execute(
                 &query,
                 params![
@@ -221,6 +222,7 @@ impl Images<'_> {
                     record.import_ns,
                     record.import_times,
                     record.criu,
+                    record.surroundings,
                 ],
             )?;
             let number = self.index.last_insert_rowid();
@@ -325,6 +327,7 @@ fn image(row: &Row) -> rusqlite::Result<Image> {
             import_ns: row.get(19)?,
             import_times: row.get(20)?,
             criu: row.get(21)?,
+            surroundings: row.get(22)?,
         },
     })
 }

@@ -23,10 +23,11 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 
 /// One file per version, in order; never changed once released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001-first.sql"),
     include_str!("../../migrations/0002-pages-of-packs.sql"),
     include_str!("../../migrations/0003-import-times.sql"),
+    include_str!("../../migrations/0004-surroundings.sql"),
 ];
 
 /// The format that this program writes.

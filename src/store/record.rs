@@ -49,6 +49,10 @@ pub struct ImageRecord {
     /// The version of CRIU that dumped it; empty in images of format 2 and older.
     #[serde(default)]
     pub criu: String,
+    /// What of a process's surroundings the imports depended on: text that the store does not
+    /// look into. Empty if nothing, and in images of format 3 and older.
+    #[serde(default)]
+    pub surroundings: String,
 }
 
 /// An image in the store.
@@ -138,6 +142,8 @@ pub struct Candidate {
     pub import_ns: u64,
     /// [`ImageRecord::import_times`]
     pub import_times: String,
+    /// [`ImageRecord::surroundings`]
+    pub surroundings: String,
     /// [`Image::page_bytes`]
     pub page_bytes: u64,
 }

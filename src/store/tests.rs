@@ -51,6 +51,7 @@ fn record(name: &str) -> ImageRecord {
         import_ns: 260_000_000,
         import_times: text("numpy 250000000 re\nre 10000000\n"),
         criu: text("4.1.1"),
+        surroundings: text("{}"),
     }
 }
 

@@ -322,6 +322,7 @@ fn build(
         // What a store of the first format could not hold: one is made of this.
         import_times: text(""),
         criu: text(""),
+        surroundings: String::new(),
     };
     let store = Store::open(store)?;
     let bytes = pages(numbers);

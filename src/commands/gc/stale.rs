@@ -108,6 +108,7 @@ mod tests {
                 import_ns: 0,
                 import_times: String::new(),
                 criu: String::new(),
+                surroundings: String::new(),
             };
             Self { directory, store, record }
         }

@@ -2,6 +2,7 @@
 //! directory, and which of the standard descriptors are terminals.
 //!
 //! Values are kept as hashes: a variable may hold a secret, and nobody needs to read it here.
+//! All of it is short, so that the index of a store can have it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

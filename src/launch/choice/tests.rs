@@ -20,6 +20,7 @@ fn candidate(name: &str, megabytes: u64, modules: &str, times: &str) -> Candidat
         modules: modules.split(' ').map(Into::into).collect(),
         import_ns: 400 * MS,
         import_times: times.collect(),
+        surroundings: String::new(),
         page_bytes: megabytes * 1_000_000,
     }
 }
@@ -29,9 +30,16 @@ fn imports(modules: &str) -> Imported {
     Imported { modules, from: KnownFrom::Source }
 }
 
+fn ordered(candidates: Vec<Candidate>, modules: &str) -> Vec<Ranked> {
+    let environment = [("MODE".into(), "one".into())];
+    let directory = Path::new("/");
+    let now = Surroundings { environment: &environment, directory, terminals: [true, false, true] };
+    in_order(candidates, &imports(modules), now)
+}
+
 /// The images in order: those that are of use by name, others with the reason.
 fn ranked(candidates: Vec<Candidate>, modules: &str) -> String {
-    let images = in_order(candidates, &imports(modules));
+    let images = ordered(candidates, modules);
     let said = images.iter().map(|image| match &image.against {
         None => image.name.clone(),
         Some(miss) => format!("{} ({})", image.name, miss.code()),
@@ -67,7 +75,7 @@ fn the_one_that_saves_most_wins() {
 #[test]
 fn the_least_time_of_a_module_counts_for_all_images() {
     let noisy = candidate("noisy", 116, "numpy re", "numpy 900 re,re 50");
-    let images = in_order(vec![noisy, numpy()], &imports("numpy"));
+    let images = ordered(vec![noisy, numpy()], "numpy");
     let saves: Vec<_> = images.iter().map(|image| (&*image.name, image.saves_ns)).collect();
     assert_eq!(saves, [("numpy", Some(95 * MS)), ("noisy", Some(95 * MS))]);
 }
@@ -77,9 +85,30 @@ fn what_costs_more_than_it_saves_is_not_used() {
     assert_eq!(ranked(vec![pandas()], "re"), "pandas (not-worth-it)");
     assert_eq!(ranked(vec![pandas()], "re pytz"), "pandas");
     assert_eq!(ranked(vec![pandas()], "sys"), "pandas (not-covered)");
-    let image = in_order(vec![pandas()], &imports("re")).remove(0);
+    let image = ordered(vec![pandas()], "re").remove(0);
     let miss = Miss::NotWorthIt { saves: 5 * MS, restore_ns: 6_600_000 };
     assert_eq!((image.saves_ns, image.against), (Some(5 * MS), Some(miss)));
+}
+
+#[test]
+fn what_is_for_other_surroundings_comes_after_what_is_not() {
+    let on = |name: &str, surroundings: &str| Candidate {
+        name: name.into(),
+        surroundings: surroundings.into(),
+        ..numpy()
+    };
+    let (here, elsewhere) = (r#"{"terminals":{"0":true}}"#, r#"{"terminals":{"1":true}}"#);
+    let all = || vec![on("elsewhere", elsewhere), on("here", here), small()];
+    assert_eq!(ranked(all(), "numpy"), "here elsewhere (terminal-differs) small (not-covered)");
+    // An image that would not help anywhere is told to be just that.
+    assert_eq!(ranked(vec![on("elsewhere", elsewhere)], "sys"), "elsewhere (not-covered)");
+    let mode = |value: &str| {
+        let hash = blake3::hash(value.as_bytes()).to_hex();
+        format!(r#"{{"read":{{"MODE":"{}"}}}}"#, &hash[..32])
+    };
+    let two = vec![on("two", &mode("two")), on("one", &mode("one"))];
+    assert_eq!(ranked(two, "numpy"), "one two (variable-differs)");
+    assert_eq!(ranked(vec![on("odd", "?")], "numpy"), "odd (evidence-version)");
 }
 
 #[test]
@@ -91,7 +120,7 @@ fn without_measured_times_each_module_has_its_share() {
     // Nothing is held against an image of which too little is known.
     let much = Candidate { import_ns: 1, ..old(pandas()) };
     assert_eq!(ranked(vec![much], "re"), "pandas");
-    assert_eq!(in_order(vec![old(numpy())], &imports("numpy"))[0].saves_ns, None);
+    assert_eq!(ordered(vec![old(numpy())], "numpy")[0].saves_ns, None);
     let nothing = Candidate { modules: vec![], ..old(numpy()) };
     assert_eq!(ranked(vec![nothing], "re"), "numpy (not-covered)");
 }

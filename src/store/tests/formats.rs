@@ -78,6 +78,8 @@ fn every_format_is_brought_to_the_current_one() {
         for image in &images {
             assert_eq!(image.record.import_times, own(&record("").import_times));
             assert_eq!(image.record.criu, own(&record("").criu));
+            let surroundings = if format < 4 { String::new() } else { record("").surroundings };
+            assert_eq!(image.record.surroundings, surroundings);
         }
         let hash = store.interpreter_hash(INTERPRETER, &STATE).unwrap();
         assert_eq!(hash, Some(Digest::new([9; 32])));

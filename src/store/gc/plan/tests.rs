@@ -42,6 +42,7 @@ impl World {
             import_ns: 0,
             import_times: text(),
             criu: text(),
+            surroundings: text(),
         };
         let image = Image {
             id: ImageId::new(hash),
