@@ -137,7 +137,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__build)
-            opts="-m -q -h --name --from --python --script --store --force --json --quiet --color --help"
+            opts="-m -q -h --name --from --python --script --store --force --json --terminals --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -178,6 +178,10 @@ _pyimg() {
                     COMPREPLY=($(compgen -W "raw zstd" -- "${cur}"))
                     return 0
                     ;;
+                --terminals)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -208,7 +212,7 @@ _pyimg() {
             return 0
             ;;
         pyimg__subcmd__consider)
-            opts="-q -h --program --memory --stale --quiet --color --help"
+            opts="-q -h --program --memory --stale --elsewhere --terminals --quiet --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,6 +227,10 @@ _pyimg() {
                     return 0
                     ;;
                 --stale)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --terminals)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

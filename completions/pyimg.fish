@@ -53,6 +53,7 @@ complete -c pyimg -n "__fish_pyimg_using_subcommand build" -s m -d 'Import what 
 complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l script -d 'Import what this script imports, without running it' -r -F
 complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l store -d 'How its memory is kept: raw, which starts fastest, or zstd, compressed until the first run (default: raw; an image that is there already stays as it is)' -r -f -a "raw\t'As it is, to be mapped in place'
 zstd\t'Compressed'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l terminals -d 'Standard descriptors that imports are to see as terminals, by number' -r
 complete -c pyimg -n "__fish_pyimg_using_subcommand build" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
@@ -146,9 +147,11 @@ complete -c pyimg -n "__fish_pyimg_using_subcommand man" -s h -l help -d 'Print 
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l program -d 'The program\'s id' -r
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l memory -d 'What is known of it, if it is not in the store' -r
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l stale -d 'The image that it would have started from, had nothing changed' -r
+complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l terminals -d 'Which of its standard descriptors were terminals, by number' -r
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l color -d 'When to use colours: auto, always or never' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
+complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -l elsewhere -d 'Its image is for other variables, another directory or other terminals'
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -s q -l quiet -d 'Say only what was asked for and what went wrong'
 complete -c pyimg -n "__fish_pyimg_using_subcommand consider" -s h -l help -d 'Print help'
 complete -c pyimg -n "__fish_pyimg_using_subcommand help; and not __fish_seen_subcommand_from build ls show rm pin unpin gc verify why stats dir doctor completions man consider help" -f -a "build" -d 'Build an image: let Python import what you name, and store its memory'

@@ -123,7 +123,6 @@ fn manifest(recipe: &str) -> Manifest {
             suffixes: vec![".so".into()],
         },
         criu: "4.1.1".into(),
-        surroundings: String::new(),
         process: Process { threads: vec![Thread { id: 77, id_address: 0x7000 }], socket: 4711 },
         modules: BTreeMap::from(modules.map(|(name, origin)| (name.into(), origin))),
         search_path: vec![site],

@@ -374,19 +374,21 @@ fn show_images<E>(
     renumbering: &Renumbering,
     view: &Path,
 ) -> Result<(), NotStarted<E>> {
-    let damaged = |error: crate::image::file::Malformed| NotStarted::Damaged(error.to_string());
+    let damaged = |name: &str, error: crate::image::file::Malformed| {
+        NotStarted::Damaged(format!("{name}: {error}"))
+    };
     for entry in fs::read_dir(parked.images)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         match &*name {
             "pstree.img" => {
-                let tree = renumbering.pstree(&fs::read(entry.path())?).map_err(damaged)?;
-                fs::write(view.join("pstree.img"), tree)?;
+                let tree = renumbering.pstree(&fs::read(entry.path())?);
+                fs::write(view.join(&*name), tree.map_err(|error| damaged(&name, error))?)?;
             }
             "files.img" => {
-                let files = name_packs(&fs::read(entry.path())?, parked.packs).map_err(damaged)?;
-                fs::write(view.join("files.img"), files)?;
+                let files = name_packs(&fs::read(entry.path())?, parked.packs);
+                fs::write(view.join(&*name), files.map_err(|error| damaged(&name, error))?)?;
             }
             name if name.ends_with(".img") => {
                 symlink(entry.path(), view.join(renumbering.file_name(name)))?;

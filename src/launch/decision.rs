@@ -189,7 +189,7 @@ mod tests {
 
     use super::super::source::Form;
     use super::*;
-    use crate::key::evidence::Changed;
+    use crate::key::evidence::{Changed, Difference};
 
     fn state(number: u64) -> FileState {
         FileState { device: 1, inode: number, size: 3, mtime_ns: 4, ctime_ns: 5 }
@@ -281,16 +281,15 @@ mod tests {
 
     #[test]
     fn stale_images_are_passed_over_while_they_are() {
-        let changed = Changed::Terminal(1, true);
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("m.py");
+        let changed = Changed::File { path: path.clone(), what: Difference::Missing };
         let refuted = || vec![Refuted::by(&changed, nowhere())];
-        let on_terminal = Surroundings { terminals: [false, true, false], ..nowhere() };
         for (is_alone, second) in [(true, None), (false, Some(Miss::NotCovered))] {
             let mut two = ranking(None, is_alone);
             let stale = kept(&two, refuted()).unwrap();
             assert_eq!(stale.ranking(None).unwrap_err(), Miss::Evidence(changed.clone()));
             assert_eq!(stale.stale(), Some("one"));
-            assert_eq!(Decision::read(&stale.to_json(), "basis", on_terminal), None);
-
             let other =
                 Ranked { name: "two".into(), ..ranking(second.clone(), true).images.remove(0) };
             two.images.push(other);
@@ -300,6 +299,14 @@ mod tests {
                 Some(_) => assert_eq!(decision.stale(), Some("one")),
             }
         }
+        let stale = kept(&ranking(None, true), refuted()).unwrap().to_json();
+        assert!(Decision::read(&stale, "basis", nowhere()).is_some());
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Decision::read(&stale, "basis", nowhere()), None);
+
+        // An image for others is as good as it was.
+        let elsewhere = vec![Refuted::by(&Changed::Terminal(1, true), nowhere())];
+        assert_eq!(kept(&ranking(None, true), elsewhere).unwrap().stale(), None);
     }
 
     #[test]
