@@ -278,6 +278,47 @@ fn names_and_building_again() {
 }
 
 #[test]
+fn a_recipe_has_an_image_for_each_value_that_it_read() {
+    if !common::criu() {
+        return;
+    }
+    let lab = empty();
+    let directory = ground().dir("modes");
+    let module = "import json, os\nMODE = os.environ.get('MODE')\nprint('built', MODE)\n";
+    fs::write(directory.join("modes.py"), module).unwrap();
+    let in_mode = |mode: &str, options: &[&str]| {
+        let mut build = pyimg(&lab.store);
+        build.arg("build").arg("--python").arg(&lab.python.path).arg("import modes");
+        build.args(options).current_dir(&directory).env("MODE", mode);
+        let built = run(&mut build);
+        let outcome = built.stdout_text();
+        assert!(built.status.success(), "{}", built.stderr_text());
+        outcome == format!("built {mode}\n")
+    };
+    assert!(in_mode("one", &[]) && in_mode("two", &[]));
+    let names = images(&lab.store);
+    assert_eq!(names[1], format!("{}-2", names[0]));
+    assert!(!in_mode("one", &[]) && !in_mode("two", &[]), "they are there already");
+    assert!(in_mode("two", &["--force"]));
+    assert_eq!(images(&lab.store), names);
+    let hit = |mode: &str, image: &str| {
+        let mut command = lab.pyrun();
+        command.args(["-c", "import modes; print(modes.MODE)"]).current_dir(&directory);
+        let output = run(command.env("MODE", mode).env("PYIMG_LOG", "debug"));
+        assert_eq!(output.stderr_text(), format!("pyrun: hit: {image}\n"));
+        assert_eq!(output.success(), format!("{mode}\n"));
+    };
+    hit("one", &names[0]);
+    hit("two", &names[1]);
+    hit("one", &names[0]);
+    // A name is the user's: whatever the recipe is built for next has it.
+    assert!(in_mode("three", &["--name", &names[0]]));
+    assert_eq!(images(&lab.store), [names[1].clone(), names[0].clone()]);
+    hit("three", &names[0]);
+    hit("two", &names[1]);
+}
+
+#[test]
 fn interpreter_flags_are_part_of_an_image() {
     if !common::criu() {
         return;

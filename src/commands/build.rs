@@ -16,7 +16,7 @@ use crate::criu::{self, Criu};
 use crate::engine::caller::Caller;
 use crate::engine::namespaced;
 use crate::error::{Error, Result};
-use crate::key::evidence::{Evidence, Surroundings};
+use crate::key::evidence::{Evidence, Surroundings, surroundings_difference};
 use crate::key::flags::Flags;
 use crate::key::host::Host;
 use crate::key::inspect::{self, Inspected};
@@ -114,7 +114,16 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     if let Some(name) = &args.name {
         check_chosen_name(&store, name, args.force, &alike)?;
     }
-    let fits = |image: &&&Image| is_unchanged(&store, image, &credentials, terminal.seen());
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let now = Surroundings {
+        environment: &environment,
+        directory: &std::env::current_dir().unwrap_or_default(),
+        terminals: terminal.seen(),
+    };
+    let fits = |image: &&&Image| {
+        surroundings_difference(&image.record.surroundings, now).is_none()
+            && is_unchanged(&store, image, &credentials)
+    };
     if let Some(image) = alike.iter().find(fits).filter(|_| !args.force) {
         if args.name.as_ref().is_some_and(|wanted| *wanted != image.record.name) {
             return Err(Error::failed(format!(
@@ -427,24 +436,15 @@ fn made_up_name(
     Ok((name, lock))
 }
 
-/// Whether an image can still be used as it is, by who has these credentials and runs a program
-/// as this is run: with these variables, in this directory, on these terminals. If it is
-/// compressed all of it is read, since what cannot be brought back is to be built again.
-fn is_unchanged(store: &Store, image: &Image, credentials: &str, terminals: [bool; 3]) -> bool {
+/// Whether an image can still be used as it is, by who has these credentials. If it is compressed
+/// all of it is read, since what cannot be brought back is to be built again.
+fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let directory = store.image_dir(&image.id);
     let evidence = Evidence::read(&directory.join(EVIDENCE));
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let surroundings = Surroundings {
-        environment: &environment,
-        directory: &std::env::current_dir().unwrap_or_default(),
-        terminals,
-    };
     manifest.content.credentials == credentials
         && store::check_files(&directory, &manifest.files).is_ok()
-        && evidence.is_ok_and(|evidence| {
-            evidence.difference(surroundings).is_none() && evidence.first_change().is_none()
-        })
+        && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
         && store.cold_packs_are_sound(&manifest.packs)
 }
 
