@@ -42,6 +42,14 @@ impl Place {
         self.settle();
     }
 
+    /// Builds, or builds again, the image of `program.py`.
+    fn build_program(&self) {
+        let mut command = pyimg(&self.lab.store);
+        command.args(["build", "--script", "program.py", "--name", "m", "--force", "--python"]);
+        run(command.arg(&self.lab.python.path).current_dir(&self.directory)).success();
+        self.settle();
+    }
+
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> Went {
         let mut command = self.lab.pyrun();
@@ -112,20 +120,14 @@ fn an_image_that_becomes_stale_or_is_damaged() {
         "program.py",
         "import sys; sys.path.insert(0, '.'); import json, m; print(m.VALUE)\n",
     );
-    let build = || {
-        let mut command = pyimg(&place.lab.store);
-        command.args(["build", "--script", "program.py", "--name", "m", "--force", "--python"]);
-        run(command.arg(&place.lab.python.path).current_dir(&place.directory)).success();
-        place.settle();
-    };
-    build();
+    place.build_program();
     place.settles(&["program.py"], "hit", "1\n");
     place.write("m.py", "VALUE = 22\n");
     for _ in 0..3 {
         // From the other image, or by plain Python.
         assert_eq!(place.run(&["program.py"]).2, "22\n");
     }
-    build();
+    place.build_program();
     place.settles(&["program.py"], "hit", "22\n");
     // Its directory has gone, without a word in the index.
     for image in fs::read_dir(place.lab.store.join("images")).unwrap() {
@@ -143,13 +145,7 @@ fn an_image_that_is_stale_still() {
     let place = Place::new("import colorsys");
     place.write("m.py", "import json, os\nVALUE = 1\nMODE = os.environ.get('MODE')\n");
     place.write("program.py", "import m\nprint(m.VALUE, m.MODE)\n");
-    let build = || {
-        let mut command = pyimg(&place.lab.store);
-        command.args(["build", "--script", "program.py", "--name", "m", "--force", "--python"]);
-        run(command.arg(&place.lab.python.path).current_dir(&place.directory)).success();
-        place.settle();
-    };
-    build();
+    place.build_program();
     place.settles(&["program.py"], "hit", "1 None\n");
     place.write("m.py", "import json, os\nVALUE = 22\nMODE = os.environ.get('MODE')\n");
     place.decides(&["program.py"], "file-changed", "22 None\n");
@@ -159,7 +155,7 @@ fn an_image_that_is_stale_still() {
     }
     place.write("m.py", "import json, os\nVALUE = 333\nMODE = os.environ.get('MODE')\n");
     place.decides(&["program.py"], "file-changed", "333 None\n");
-    build();
+    place.build_program();
     place.settles(&["program.py"], "hit", "333 None\n");
 
     let in_mode = |mode: &str| {
