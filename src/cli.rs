@@ -3,6 +3,8 @@
 //! Parsing, help, completions and man pages all come from here; nothing is read, written
 //! or decided.
 
+mod help;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,110 +23,6 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXAMPLES: &str = "\
-Examples:
-  pyimg build \"import numpy, pandas\" --name data
-  pyrun -c 'import pandas; print(pandas.__version__)'
-  pyimg ls
-  pyimg doctor
-
-Environment:
-  PYIMG_DIR     the store (default: $XDG_CACHE_HOME/pyimg, else ~/.cache/pyimg)
-  PYIMG_PYTHON  the interpreter, where none is named
-  PYIMG_CRIU    the criu binary
-  NO_COLOR      no colours
-
-Exit status: 0 done, 1 the request failed, 2 wrong usage or this machine cannot do it.";
-
-const BUILD_EXAMPLES: &str = "\
-Examples:
-  pyimg build \"import numpy, pandas\"           called python311-numpy-pandas
-  pyimg build \"import numpy, pandas\" --name data
-  pyimg build -m black -m http.server          what `python -m` would import
-  pyimg build --script report.py               what the script imports; it is not run
-  pyimg build \"import re\" --python python3.12 -- -X utf8
-  pyimg build --from data \"import rich\"       what data holds, and rich
-
-Nothing is done if the image is there already and its modules are unchanged. What the
-code prints is shown; if it raises an exception, nothing is stored.";
-
-const RM_EXAMPLES: &str = "\
-Examples:
-  pyimg rm data
-  pyimg rm python311-numpy python311-pandas
-
-If one of the images does not exist, none is removed. Programs that were started from an
-image go on.";
-
-const VERIFY_EXAMPLES: &str = "\
-Examples:
-  pyimg verify
-  pyimg verify --read-data
-  pyimg verify --repair
-
-It changes nothing and keeps nobody waiting. A repair deletes nothing: what is damaged goes
-into the directory `quarantine` of the store, with the reason beside it, and so do images
-that need it; all others stay and work.
-
-Exit status: 0 if nothing is wrong, or no more after a repair; 1 if something is.";
-
-const PIN_EXAMPLES: &str = "\
-A pinned image is left alone by `pyimg gc` and when a build makes room, whatever the limits.
-`pyimg rm` removes it all the same.";
-
-const GC_EXAMPLES: &str = "\
-Removed are, in this order: stale images, which no run can use because a module or the
-interpreter has changed; images that were not used for long; then those that were used the
-longest time ago, until the rest fits. Images built on another machine or kernel count as
-stale once they have not been used for a week. Pinned images stay. Then packs that no image
-uses go, packs of which most is dead are written anew, and images that are not used are
-compressed; the first run that uses one again decompresses it. Programs that run go on.
-
-Examples:
-  pyimg gc --dry-run
-  pyimg gc --max-size 2GB --unused-for 14d
-  pyimg gc --max-size 0                        removes all that is not pinned
-
-Configuration, in $XDG_CONFIG_HOME/pyimg/config.toml, else ~/.config/pyimg/config.toml:
-  max-size = \"10GB\"      or \"unlimited\"; variable PYIMG_MAX_SIZE
-  unused-for = \"30d\"     or \"never\"; variable PYIMG_UNUSED_FOR
-  cold-after = \"7d\"      or \"never\"; variable PYIMG_COLD_AFTER
-  auto-gc = true         a build over max-size makes room; variable PYIMG_AUTO_GC
-These are the defaults. Variables are stronger than the file, options stronger than both;
-PYIMG_CONFIG names another file.";
-
-const WHY_EXAMPLES: &str = "\
-Nothing is run. It shows the interpreter and by what it was found, what the program imports,
-and each image of that interpreter: how long the program's imports take that it holds, how
-much longer it takes to begin from it than in bare Python, and the first thing that does not
-fit. Options of `pyimg` itself come before the arguments, or before `--`.
-
-Examples:
-  pyimg why -m black
-  pyimg why --image data script.py
-  pyimg why --json -c 'import numpy'
-  pyimg why \"$(command -v http)\"
-
-Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.";
-
-const STATS_EXAMPLES: &str = "\
-A hit is a program that pyrun started from an image, a miss one that it ran with plain
-Python, with the reason. Saved is how long what the program imports took when its image was
-built, less the time that the run took to begin. Runs are counted as long as there is a store;
-those of which nothing could be written are not.";
-
-const DOCTOR_EXAMPLES: &str = "\
-It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
-and the Pythons of this machine, and changes nothing.
-
-Exit status: 0 if images can be built and used, 2 if not. Warnings do not count.";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  pyimg completions bash > ~/.local/share/bash-completion/completions/pyimg
-  pyimg completions zsh > ~/.zfunc/_pyimg
-  pyimg completions fish > ~/.config/fish/completions/pyimg.fish";
-
 /// Images of Python processes that have already imported what you need
 ///
 /// Importing is most of what a short Python program does. `pyimg build` writes out the
@@ -132,7 +30,7 @@ Examples:
 /// programs from there, and is plain Python whenever no image fits.
 #[derive(Debug, Parser)]
 #[command(name = "pyimg", version, styles = STYLES, max_term_width = 100)]
-#[command(after_help = EXAMPLES, subcommand_value_name = "COMMAND")]
+#[command(after_help = help::PYIMG, subcommand_value_name = "COMMAND")]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -233,7 +131,7 @@ impl From<Tier> for crate::store::Tier {
 
 /// `pyimg build`
 #[derive(Debug, Args)]
-#[command(after_help = BUILD_EXAMPLES)]
+#[command(after_help = help::BUILD)]
 #[command(
     override_usage = "pyimg build [OPTIONS] <CODE | -m MODULE... | --script FILE> [-- PYTHON-FLAGS]"
 )]
@@ -326,7 +224,7 @@ pub struct Show {
 
 /// `pyimg rm`
 #[derive(Debug, Args)]
-#[command(after_help = RM_EXAMPLES)]
+#[command(after_help = help::RM)]
 pub struct Rm {
     /// Names of the images, or the first digits of their keys
     #[arg(value_name = "IMAGE", required = true)]
@@ -338,7 +236,7 @@ pub struct Rm {
 
 /// `pyimg verify`
 #[derive(Debug, Args)]
-#[command(after_help = VERIFY_EXAMPLES)]
+#[command(after_help = help::VERIFY)]
 pub struct Verify {
     /// Read every page and every file too, and compare them with their hashes
     #[arg(long)]
@@ -353,7 +251,7 @@ pub struct Verify {
 
 /// `pyimg pin` and `pyimg unpin`
 #[derive(Debug, Args)]
-#[command(after_help = PIN_EXAMPLES)]
+#[command(after_help = help::PIN)]
 pub struct Pin {
     /// Names of the images, or the first digits of their keys
     #[arg(value_name = "IMAGE", required = true)]
@@ -365,7 +263,7 @@ pub struct Pin {
 
 /// `pyimg gc`
 #[derive(Debug, Args)]
-#[command(after_help = GC_EXAMPLES)]
+#[command(after_help = help::GC)]
 pub struct Gc {
     /// Only show what would be done
     #[arg(short = 'n', long)]
@@ -386,7 +284,7 @@ pub struct Gc {
 
 /// `pyimg why`
 #[derive(Debug, Args)]
-#[command(after_help = WHY_EXAMPLES)]
+#[command(after_help = help::WHY)]
 pub struct Why {
     /// Print JSON
     #[arg(long)]
@@ -398,7 +296,7 @@ pub struct Why {
 
 /// `pyimg stats`
 #[derive(Debug, Args)]
-#[command(after_help = STATS_EXAMPLES)]
+#[command(after_help = help::STATS)]
 pub struct Stats {
     /// Count anew from now on; what was counted is shown once more
     #[arg(long)]
@@ -418,7 +316,7 @@ pub struct Dir {
 
 /// `pyimg doctor`
 #[derive(Debug, Args)]
-#[command(after_help = DOCTOR_EXAMPLES)]
+#[command(after_help = help::DOCTOR)]
 pub struct Doctor {
     /// Print JSON
     #[arg(long)]
@@ -427,7 +325,7 @@ pub struct Doctor {
 
 /// `pyimg completions`
 #[derive(Debug, Args)]
-#[command(after_help = COMPLETIONS_EXAMPLES)]
+#[command(after_help = help::COMPLETIONS)]
 pub struct Completions {
     /// The shell: bash, zsh or fish
     #[arg(value_name = "SHELL", hide_possible_values = true)]
