@@ -8,14 +8,13 @@
 //! that is enough. Mending is [`super::repair`].
 //!
 //! - [`finding`]: what is found; [`entries`]: one file or directory by itself
-//! - [`listing`]: what there should be; [`survey`]: looks at all of it; [`packs`]: a pack;
-//!   [`records`]: what runs leave behind
+//! - [`listing`]: what there should be; [`survey`]: looks at all of it, file by file;
+//!   [`packs`]: what is in a pack
 
 pub(super) mod entries;
 pub(super) mod finding;
 pub(super) mod listing;
 pub(super) mod packs;
-mod records;
 pub(super) mod survey;
 
 use std::fs;

@@ -1,32 +1,26 @@
 //! Looks at what there should be, one thing after the other, and collects what is wrong.
+//!
+//! Here: what is under way, the store's directory, which images and packs are looked at, and
+//! what nobody knows. [`image_files`]: an image; [`pack_files`]: a pack; [`records`]: what
+//! runs leave behind.
+
+mod image_files;
+mod pack_files;
+mod records;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::ids::{ImageId, PackId};
-use super::super::layout::{self, LOOKED_THROUGH, Layout, MANIFEST, USES};
-use super::super::manifest::FileInfo;
-use super::super::pack::{PackFile, PackInfo, modified_ns};
-use super::super::record::Image;
+use super::super::layout::{self, Layout};
 use super::super::slots::Slots;
-use super::entries::{Found, Rules, Type, unreadable};
+use super::entries::{Found, Rules, Type};
 use super::finding::{FindingKind, Problem, Remedy, Subject};
-use super::listing::{Listing, Plain, read_manifest};
-use super::packs;
+use super::listing::{Listing, read_manifest};
 use super::{Depth, Report, Watch};
-
-/// How many pages a finding names.
-const NAMED: usize = 8;
-
-/// Bytes of a file that are read at a time.
-const PIECE: usize = 1 << 18;
-
-/// How often a pack is looked for that changes its place.
-const LOOKS: usize = 3;
 
 /// Bytes of a secret.
 const SECRET: u64 = 32;
@@ -77,7 +71,7 @@ impl Scope {
 /// A verification under way.
 pub(in super::super) struct Survey<'a> {
     pub rules: Rules,
-    pub(super) layout: &'a Layout,
+    layout: &'a Layout,
     depth: Depth,
     watch: &'a Watch<'a>,
     read: AtomicU64,
@@ -177,7 +171,7 @@ impl<'a> Survey<'a> {
 
     /// Looks at one entry of the store's directory: none if it is not there; the metadata
     /// if it may be used.
-    pub(super) fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
+    fn entry(&mut self, path: &Path, wanted: Type) -> Option<Option<fs::Metadata>> {
         match self.rules.look(path, wanted) {
             Found::Missing => None,
             Found::Bad(problem) => {
@@ -192,7 +186,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Tells what lies in a directory under a name that the store has no use for.
-    pub(super) fn unknown(
+    fn unknown(
         &mut self,
         dir: &Path,
         subject: Subject,
@@ -262,199 +256,9 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn image(&mut self, listing: &Listing, image: &Image, manifest: &Plain) {
-        let (dir, names) = (self.layout.image(&image.id), [image.record.name.clone()]);
-        let subject = Subject::Image(image.id);
-        if let Some(detail) = listing.disagreement(image, manifest) {
-            let path = self.layout.manifest(&image.id);
-            let remedy = if listing.from_index { Remedy::Rebuild } else { Remedy::SetAside };
-            let problem = Problem::new(FindingKind::ManifestDisagrees, path, remedy, detail);
-            self.add(Some(problem), subject, &names);
-        }
-        if let Found::Good(_, mode) = self.rules.look(&dir, Type::Directory) {
-            self.add(mode, subject, &names);
-        }
-        for file in &manifest.files {
-            let problems = self.file(&dir.join(&file.name), Some(file));
-            problems.into_iter().for_each(|problem| self.add(Some(problem), subject, &names));
-        }
-        for name in [MANIFEST, USES] {
-            let problems = self.file(&dir.join(name), None);
-            problems.into_iter().for_each(|problem| self.add(Some(problem), subject, &names));
-        }
-        let noted = dir.join(LOOKED_THROUGH);
-        if noted.symlink_metadata().is_ok() {
-            let problems = self.file(&noted, None);
-            problems.into_iter().for_each(|problem| self.add(Some(problem), subject, &names));
-        }
-        let own: HashSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
-        let known =
-            |name: &str| [MANIFEST, USES, LOOKED_THROUGH].contains(&name) || own.contains(name);
-        self.unknown(&dir, subject, &names, known);
-    }
-
-    /// Looks at a file of an image; what it should hold is known of the builder's.
-    fn file(&self, path: &Path, info: Option<&FileInfo>) -> Vec<Problem> {
-        let aside = Remedy::SetAside;
-        let (file, found, mode) = match self.rules.open(path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
-                // Only what counts uses can be made again.
-                let remedy = if info.is_none() { Remedy::Make } else { aside };
-                let kind = FindingKind::ImageFileMissing;
-                return vec![Problem::new(kind, path, remedy, "it is not there")];
-            }
-            Err(problem) => return vec![problem],
-        };
-        let mut problems = Vec::from_iter(mode);
-        let Some(info) = info else { return problems };
-        let kind = FindingKind::ImageFileChanged;
-        if found.len() != info.bytes {
-            let detail = format!("it has {} bytes and should have {}", found.len(), info.bytes);
-            problems.push(Problem::new(kind, path, aside, detail));
-        } else if self.depth == Depth::Data {
-            match self.hash(file) {
-                Ok(hash) if hash == *info.blake3.as_bytes() => {}
-                Ok(_) => problems.push(Problem::new(kind, path, aside, "its content has changed")),
-                Err(error) => problems.push(unreadable(path, &error)),
-            }
-        }
-        problems
-    }
-
-    fn hash(&self, mut file: File) -> std::io::Result<blake3::Hash> {
-        let (mut hasher, mut bytes) = (blake3::Hasher::new(), vec![0; PIECE]);
-        loop {
-            let count = file.read(&mut bytes)?;
-            if count == 0 {
-                return Ok(hasher.finalize());
-            }
-            hasher.update(&bytes[..count]);
-            self.have_read(count as u64);
-        }
-    }
-
     fn have_read(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
         (self.watch)(bytes, self.to_read);
-    }
-
-    /// Looks at a pack, compressed or not. Both files are there while it changes from one to
-    /// the other, or that was cut off: then the compressed one counts, and the other as well if
-    /// it is as recorded, for then it takes its place.
-    fn pack(&self, info: &PackInfo, used: &Slots) -> Vec<Problem> {
-        let (path, cold) = (self.layout.pack(&info.id), self.layout.cold_pack(&info.id));
-        let mut problems = Vec::new();
-        let mut is_cold = false;
-        // It may be compressed or brought back while it is looked for.
-        for _ in 0..LOOKS {
-            match self.rules.open(&cold) {
-                Ok(Some((file, _, mode))) => {
-                    is_cold = true;
-                    problems.extend(mode);
-                    self.content(
-                        PackFile::of_cold(file, &cold),
-                        &cold,
-                        info,
-                        used,
-                        self.deep(),
-                        &mut problems,
-                    );
-                }
-                Ok(None) => {}
-                Err(problem) => {
-                    is_cold = true;
-                    problems.push(problem);
-                }
-            }
-            match self.rules.open(&path) {
-                Ok(Some((file, found, mode))) => {
-                    self.raw_pack(file, &found, &path, info, used, is_cold, mode, &mut problems);
-                    return problems;
-                }
-                Ok(None) if is_cold => return problems,
-                Ok(None) => {}
-                Err(problem) => {
-                    problems.push(problem);
-                    return problems;
-                }
-            }
-        }
-        vec![Problem::new(FindingKind::PackMissing, path, Remedy::Drop, "it is not there")]
-    }
-
-    fn deep(&self) -> bool {
-        self.depth == Depth::Data
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "what is known of one file")]
-    fn raw_pack(
-        &self,
-        file: File,
-        found: &fs::Metadata,
-        path: &Path,
-        info: &PackInfo,
-        used: &Slots,
-        is_cold: bool,
-        mode: Option<Problem>,
-        problems: &mut Vec<Problem>,
-    ) {
-        let aside = Remedy::SetAside;
-        let changed = modified_ns(found) != info.modified_ns;
-        if is_cold && (changed || found.len() != info.bytes) {
-            return; // bringing the pack back replaces it
-        }
-        problems.extend(mode);
-        if found.len() != info.bytes {
-            let detail = format!("it has {} bytes and should have {}", found.len(), info.bytes);
-            problems.push(Problem::new(FindingKind::PackChanged, path, aside, detail));
-            return;
-        }
-        let deep = self.deep() || self.depth == Depth::Changed && changed;
-        let opened = PackFile::of(file, path);
-        let sound = self.content(opened, path, info, used, deep, problems);
-        if changed {
-            let remedy = if sound { Remedy::SetTime(info.modified_ns) } else { aside };
-            let detail = "its time of writing is another than when it was stored";
-            problems.push(Problem::new(FindingKind::PackChanged, path, remedy, detail));
-        }
-    }
-
-    /// Looks into a pack; whether it is sound.
-    fn content(
-        &self,
-        opened: std::io::Result<Result<PackFile, String>>,
-        path: &Path,
-        info: &PackInfo,
-        used: &Slots,
-        deep: bool,
-        problems: &mut Vec<Problem>,
-    ) -> bool {
-        let mut sound = true;
-        let mut bad = |kind, detail: String| {
-            sound = false;
-            problems.push(Problem::new(kind, path, Remedy::SetAside, detail));
-        };
-        match opened {
-            Err(error) => bad(FindingKind::Unreadable, format!("it cannot be read: {error}")),
-            Ok(Err(reason)) => bad(FindingKind::PackDamaged, reason),
-            Ok(Ok(pack)) if pack.size() != info.bytes => {
-                let detail = format!("it has {} bytes and should have {}", pack.size(), info.bytes);
-                bad(FindingKind::PackDamaged, detail);
-            }
-            Ok(Ok(pack)) => {
-                if let Some(reason) = packs::check_tables(&pack, &info.id) {
-                    bad(FindingKind::PackDamaged, reason);
-                }
-                if deep {
-                    let damaged = packs::check_pages(&pack, used, &|bytes| self.have_read(bytes));
-                    if !damaged.is_empty() {
-                        bad(FindingKind::PageDamaged, pages_said(&damaged, pack.pages()));
-                    }
-                }
-            }
-        }
-        sound
     }
 
     /// Lists what the index does not know, and what was set aside.
@@ -485,18 +289,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-pub(super) fn paths_in(dir: &Path) -> Vec<PathBuf> {
+fn paths_in(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
-}
-
-fn pages_said(damaged: &[u64], all: u64) -> String {
-    let named: Vec<_> = damaged.iter().take(NAMED).map(u64::to_string).collect();
-    let named = match (damaged.len() - named.len(), damaged.len()) {
-        (0, 1) => format!("page {}", named[0]),
-        (0, _) => format!("pages {}", named.join(", ")),
-        (more, _) => format!("pages {} and {more} more", named.join(", ")),
-    };
-    let verb = if damaged.len() == 1 { "is" } else { "are" };
-    format!("{named} of {all} {verb} not what was written")
 }

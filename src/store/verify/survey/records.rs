@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use super::super::layout;
-use super::entries::Type;
-use super::finding::Subject;
-use super::survey::{Survey, paths_in};
+use super::super::entries::Type;
+use super::super::finding::Subject;
+use super::{Survey, paths_in};
+use crate::store::layout;
 
 impl Survey<'_> {
     /// Looks at what is remembered of programs: what it says is nobody's business, only who
