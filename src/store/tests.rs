@@ -4,10 +4,12 @@
 //! is skipped for others, with a line that says so.
 
 mod access;
+mod damages;
 mod disks;
 mod formats;
 mod gc;
 mod images;
+mod lab;
 mod pages;
 mod programs;
 mod repair;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::verify::{DAMAGES, Lab, NAMES, flip, memory};
+use super::damages::DAMAGES;
+use super::lab::{Lab, NAMES, flip, memory};
 use super::*;
 use crate::store::layout::USES;
 use crate::store::repair::Done;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
+use super::super::lab::memory;
 use super::*;
 
 /// What runs and builds see of a store, as far as it must not be wrong: all images as they
