@@ -40,7 +40,8 @@
 //! | [`error`], [`sys`], [`parallel`] | the one error type; the few unsafe system calls; all processors | nobody |
 //! | [`trace`] | when a launch reached what, for a benchmark | nobody |
 //!
-//! `unsafe` is denied everywhere but in `criu/sys`, [`sys`] and `main` of `pyrun`.
+//! `unsafe` is denied everywhere but in `criu/sys`, [`sys`], `main` of `pyrun` and what is generated from CRIU's
+//! protocol buffers in [`image`].
 
 pub mod capture;
 pub mod cli;

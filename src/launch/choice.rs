@@ -230,7 +230,8 @@ impl Wanted<'_> {
     /// # Errors
     /// When the program cannot be run.
     pub fn only(&self, image: &Image) -> Result<Ranking, Miss> {
-        let against = self.misfit(image, &Host::read());
+        let elsewhere = || surroundings_difference(&image.record.surroundings, self.surroundings);
+        let against = self.misfit(image, &Host::read()).or_else(|| elsewhere().map(Miss::Evidence));
         let source = Source::of(self.run, self.cwd, &[])?;
         let imported = imported(self.remembered, &source);
         let record = &image.record;
