@@ -6,7 +6,8 @@
 pub mod times;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +51,24 @@ pub struct Manifest {
     pub memory: Memory,
 }
 
-/// Name of the image's file with its [`crate::key::evidence::Evidence`], as JSON: most of
-/// what there is to read, and apart, so that a run checks it while CRIU restores.
-pub const EVIDENCE: &str = "evidence.json";
+/// Name of the image's file with its [`crate::key::evidence::Evidence`]: most of what there is
+/// to read, and apart, so that a run checks it while CRIU restores.
+pub const EVIDENCE: &str = "evidence";
+
+/// The same in images built while it was JSON, up to version 2.
+const EVIDENCE_AS_JSON: &str = "evidence.json";
+
+/// The evidence of the image in this directory, for [`crate::key::evidence::Evidence::parse`];
+/// of an image built while it was JSON that text, which is evidence of another version.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn read_evidence(image: &Path) -> io::Result<Vec<u8>> {
+    fs::read(image.join(EVIDENCE)).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => fs::read(image.join(EVIDENCE_AS_JSON)).map_err(|_| error),
+        _ => Err(error),
+    })
+}
 
 /// Something that a module did while it was imported, and that every run of the image shares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -116,5 +132,27 @@ impl From<Summary> for Memory {
             mappings: summary.mappings,
             zeroing_allocator: summary.zeroing_allocator,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::evidence::{Changed, Evidence};
+
+    #[test]
+    fn evidence_that_is_json_is_of_another_version() {
+        let image = tempfile::tempdir().unwrap();
+        let missing = read_evidence(image.path()).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let change = || {
+            let bytes = read_evidence(image.path()).unwrap();
+            Evidence::parse(&bytes).unwrap().first_change()
+        };
+        let json = r#"{"version":2,"directories":[],"listings":[]}"#;
+        fs::write(image.path().join(EVIDENCE_AS_JSON), json).unwrap();
+        assert_eq!(change(), Some(Changed::Version));
+        fs::write(image.path().join(EVIDENCE), Evidence::default().to_bytes()).unwrap();
+        assert_eq!(change(), None);
     }
 }

@@ -81,7 +81,7 @@ impl World {
         let mut sealed = ingest.seal().unwrap();
         sealed.add_file("core-1.img", b"a core").unwrap();
         let evidence = Evidence::record([module], []).unwrap();
-        sealed.add_file(EVIDENCE, &evidence.to_json()).unwrap();
+        sealed.add_file(EVIDENCE, &evidence.to_bytes()).unwrap();
         sealed.commit(record(name, recipe), &manifest(recipe), &[]).unwrap();
     }
 }

@@ -38,7 +38,7 @@ impl Dumped {
     ///
     /// # Errors
     /// When something has changed meanwhile, or cannot be examined.
-    pub(super) fn evidence(&self, dump: &Dump, identity: &Identity) -> Result<Evidence> {
+    pub(super) fn evidence(&self, dump: &Dump, identity: &Identity) -> Result<Evidence<'static>> {
         let mapped = dump
             .memory()
             .vmas
@@ -82,9 +82,10 @@ impl Dumped {
             directory: self.depends_on_directory(),
             terminals: self.asked_terminals(),
         };
-        let known = self.inherited.as_ref().map(|parent| parent.evidence.clone());
-        let evidence = known.unwrap_or_default().and(observed, surroundings);
-        let evidence = evidence
+        let known = self.inherited.as_ref().map(|parent| Evidence::parse(&parent.evidence));
+        let evidence = known
+            .unwrap_or_else(|| Ok(Evidence::default()))
+            .and_then(|known| known.and(observed, surroundings))
             .map_err(|error| Error::failed("cannot examine what was imported").because(error))?;
         self.refuse_new(&evidence)?;
         Ok(evidence)

@@ -48,7 +48,7 @@ pub struct Examined {
     process: Process,
     /// What was mapped in the image that it was grown from.
     settled: Vec<Range<u64>>,
-    evidence: Evidence,
+    evidence: Evidence<'static>,
     identity: Identity,
 }
 
@@ -138,7 +138,7 @@ impl Examined {
                 sealed.add_file(&name, &bytes)?;
             }
         }
-        sealed.add_file(EVIDENCE, &evidence.to_json())?;
+        sealed.add_file(EVIDENCE, &evidence.to_bytes())?;
         check_interrupt(interrupted)?;
         if let Some(changed) = evidence.first_change() {
             return Err(Error::failed(format!("{changed} while the image was being built"))

@@ -24,7 +24,7 @@ use crate::image::mapping::PackFile;
 use crate::image::unmapping::unmap;
 use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::store::{self, Image, RunStore};
 
 /// How long others are waited for who decompress the image.
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Parent {
     name: String,
     manifest: store::Manifest<Manifest>,
-    evidence: Evidence,
+    evidence: Vec<u8>,
     packs: Vec<Pack>,
     /// Keeps the packs in their place until the process has been dumped.
     store: RunStore,
@@ -76,9 +76,10 @@ impl Parent {
         let manifest = store.load_manifest::<Manifest>(&image.id).map_err(damaged)?;
         let images = store.image_dir(&image.id);
         store::check_files(&images, &manifest.files).map_err(damaged)?;
-        let evidence = Evidence::read(&images.join(EVIDENCE))
-            .map_err(|error| unusable("it is damaged").because(error))?;
-        if let Some(changed) = evidence.first_change() {
+        let unreadable = |error: io::Error| unusable("it is damaged").because(error);
+        let evidence = manifest::read_evidence(&images).map_err(unreadable)?;
+        let changed = Evidence::parse(&evidence).map_err(unreadable)?.first_change();
+        if let Some(changed) = changed {
             return Err(unusable(&format!("{changed} since it was built")));
         }
         store
@@ -162,8 +163,8 @@ pub(super) struct Inherited {
     pub manifest: Manifest,
     /// How long its modules took, as the index has it.
     pub import_times: String,
-    /// What it depended on.
-    pub evidence: Evidence,
+    /// What it depended on, for [`Evidence::parse`].
+    pub evidence: Vec<u8>,
     packs: Vec<Pack>,
 }
 

@@ -23,7 +23,7 @@ use crate::key::inspect::{self, Inspected};
 use crate::key::interpreter::{Found, Search};
 use crate::key::python_env::PythonEnv;
 use crate::key::recipe::Recipe;
-use crate::manifest::{EVIDENCE, Manifest, Python};
+use crate::manifest::{self, Manifest, Python};
 use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store, Tier};
 use crate::ui::{Printer, human};
 
@@ -441,10 +441,12 @@ fn made_up_name(
 fn is_unchanged(store: &Store, image: &Image, credentials: &str) -> bool {
     let Ok(manifest) = store.load_manifest::<Manifest>(&image.id) else { return false };
     let directory = store.image_dir(&image.id);
-    let evidence = Evidence::read(&directory.join(EVIDENCE));
+    let evidence = manifest::read_evidence(&directory);
     manifest.content.credentials == credentials
         && store::check_files(&directory, &manifest.files).is_ok()
-        && evidence.is_ok_and(|evidence| evidence.first_change().is_none())
+        && evidence.is_ok_and(|bytes| {
+            Evidence::parse(&bytes).is_ok_and(|evidence| evidence.first_change().is_none())
+        })
         && store.cold_packs_are_sound(&manifest.packs)
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::key;
 use crate::key::host::Host;
 use crate::key::recipe::Recipe;
-use crate::manifest::{Doubt, EVIDENCE, Manifest};
+use crate::manifest::{self, Doubt, Manifest};
 use crate::store::{self, Image, ImageRecord, PAGE, Tier};
 use crate::ui::tables::facts;
 use crate::ui::{Printer, human};
@@ -112,8 +112,9 @@ pub(super) fn run(args: &cli::Show, printer: &Printer) -> Result<()> {
     let manifest: store::Manifest<Manifest> =
         store.load_manifest(&image.id).map_err(|error| damaged(error.into()))?;
     let directory = store.image_dir(&image.id);
-    let evidence = key::evidence::Evidence::read(&directory.join(EVIDENCE))
-        .map_err(|error| damaged(error.into()))?;
+    let evidence = manifest::read_evidence(&directory).map_err(|error| damaged(error.into()))?;
+    let evidence =
+        key::evidence::Evidence::parse(&evidence).map_err(|error| damaged(error.into()))?;
     let directory = directory.display().to_string();
     let evidence = Evidence {
         files: evidence.len(),

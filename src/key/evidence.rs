@@ -8,6 +8,7 @@
 //! at by the process itself (files of the C library's own, such as locale data), and the
 //! variables of [`NEVER_EVIDENCE`].
 
+mod fact;
 mod files;
 mod listing;
 pub mod many;
@@ -27,8 +28,10 @@ use variables::Variables;
 pub use listing::LookedThrough;
 pub use variables::{NEVER_EVIDENCE, NOT_OF_ALL, Surroundings};
 
-/// The version of the JSON. Evidence of another one says too little to be trusted.
-const VERSION: u32 = 2;
+/// The version of the format: what the bytes begin with. Evidence of another one says too
+/// little to be trusted. Up to version 2 it was JSON, which begins with a brace, so 123, the
+/// number of the brace, is not to be used.
+const VERSION: u32 = 3;
 
 /// What imports have looked at, as it was observed.
 #[derive(Debug, Clone, Default)]
@@ -60,24 +63,21 @@ pub struct Observed {
     pub terminals: BTreeSet<u8>,
 }
 
-/// Everything that an image depended on.
+/// Everything that an image depended on; read, it borrows names from the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Evidence<'a> {
     version: u32,
-    directories: Vec<Directory>,
-    listings: Vec<Listing>,
-    #[serde(default)]
-    variables: Variables,
+    #[serde(borrow)]
+    directories: Vec<Directory<'a>>,
+    #[serde(borrow)]
+    listings: Vec<Listing<'a>>,
+    #[serde(borrow)]
+    variables: Variables<'a>,
 }
 
-impl Default for Evidence {
+impl Default for Evidence<'_> {
     fn default() -> Self {
-        Self {
-            version: VERSION,
-            directories: Vec::new(),
-            listings: Vec::new(),
-            variables: Variables::default(),
-        }
+        Self::of_version(VERSION)
     }
 }
 
@@ -162,7 +162,16 @@ impl std::fmt::Display for Changed {
     }
 }
 
-impl Evidence {
+impl<'a> Evidence<'a> {
+    fn of_version(version: u32) -> Self {
+        Self {
+            version,
+            directories: Vec::new(),
+            listings: Vec::new(),
+            variables: Variables::default(),
+        }
+    }
+
     /// Records the present state of these files, and of what is in these site directories;
     /// files that do not exist are left out.
     ///
@@ -171,7 +180,7 @@ impl Evidence {
     pub fn record(
         paths: impl IntoIterator<Item = PathBuf>,
         sites: impl IntoIterator<Item = PathBuf>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Evidence<'static>> {
         let observed = Observed {
             read: paths.into_iter().collect(),
             sites: sites.into_iter().collect(),
@@ -187,27 +196,26 @@ impl Evidence {
     ///
     /// # Errors
     /// When a file that exists cannot be examined.
-    pub fn and(self, observed: Observed, now: Surroundings) -> io::Result<Self> {
+    pub fn and(self, observed: Observed, now: Surroundings) -> io::Result<Evidence<'static>> {
         let mut files = Files::of(self.directories);
         for path in &observed.read {
             files.read(path)?;
         }
         observed.links.iter().for_each(|path| files.link(path));
-        let mut interests: BTreeMap<PathBuf, Interest> = BTreeMap::new();
+        let mut interests: BTreeMap<PathBuf, Interest<'static>> = BTreeMap::new();
         let mut matters = |path, interest| interests.entry(path).or_default().and(interest);
         for path in &observed.absent {
             match listing::package_of_extension(path) {
                 // A package is looked for under three names that it mostly does not have. Its
                 // directory is looked through for other modules anyway.
-                Some(directory) => matters(
-                    directory.to_owned(),
-                    Interest { modules: vec![listing::INIT.into()], ..Interest::default() },
-                ),
+                Some(directory) => {
+                    matters(directory.to_owned(), Interest::in_modules([listing::INIT.into()]))
+                }
                 None => files.missed(path),
             }
         }
         for (path, modules) in observed.modules {
-            matters(path, Interest { modules, ..Interest::default() });
+            matters(path, Interest::in_modules(modules));
         }
         for (path, names) in observed.distributions {
             matters(path, Interest::in_distributions(names));
@@ -219,7 +227,7 @@ impl Evidence {
             matters(path, Interest { all: true, ..Interest::default() });
         }
         let mut listings = Vec::new();
-        for known in self.listings {
+        for known in self.listings.into_iter().map(Listing::into_owned) {
             listings.push(match interests.remove(known.path.as_path()) {
                 Some(more) => known.and(more),
                 None => known,
@@ -227,35 +235,37 @@ impl Evidence {
         }
         listings.extend(interests.into_iter().map(|(path, what)| Listing::record(path, what)));
 
-        let mut variables = self.variables;
+        let mut variables = self.variables.into_owned();
         variables.and(observed.variables, observed.all_variables, now);
         if observed.directory {
             variables.depend_on_directory(now.directory);
         }
         variables.depend_on_terminals(observed.terminals, now);
-        Ok(Self { version: VERSION, directories: files.finish(), listings, variables })
+        Ok(Evidence { version: VERSION, directories: files.finish(), listings, variables })
     }
 
-    /// Reads what [`Self::to_json`] wrote.
+    /// Reads what [`Self::to_bytes`] has made. Of another version nothing else is read.
     ///
     /// # Errors
-    /// When the file cannot be read or is damaged.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        Self::parse(&std::fs::read(path)?)
+    /// When the bytes are damaged.
+    pub fn parse(bytes: &'a [u8]) -> io::Result<Self> {
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let (version, _) = postcard::take_from_bytes(bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Ok(Self::of_version(version));
+        }
+        match postcard::take_from_bytes(bytes).map_err(damaged)? {
+            (evidence, []) => Ok(evidence),
+            (_, more) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} bytes too many", more.len()),
+            )),
+        }
     }
 
-    fn parse(json: &[u8]) -> io::Result<Self> {
-        serde_json::from_slice(json).or_else(|error| match serde_json::from_slice(json) {
-            Ok(OtherVersion { version, .. }) if version != Some(VERSION) => {
-                Ok(Self { version: version.unwrap_or(1), ..Self::default() })
-            }
-            _ => Err(error.into()),
-        })
-    }
-
-    /// The evidence as JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("paths and numbers are JSON")
+    /// As it is kept: `store-layout.md` has the format.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("there is room in memory")
     }
 
     /// Compares everything that lies on disk with its recorded state; the first difference,
@@ -345,14 +355,6 @@ fn name_of(descriptor: u8) -> &'static str {
         1 => "standard output",
         _ => "standard error",
     }
-}
-
-/// Whatever another version wrote.
-#[derive(Deserialize)]
-struct OtherVersion {
-    version: Option<u32>,
-    #[serde(rename = "directories")]
-    _directories: serde::de::IgnoredAny,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::choice::{Chosen, Ranked, Ranking, Wanted};
@@ -22,7 +23,7 @@ use crate::key::evidence::{Evidence, LookedThrough, Surroundings};
 use crate::key::host::Host;
 use crate::key::interpreter::{Interpreter, Origin};
 use crate::key::python_env::{PythonEnv, with_changes};
-use crate::manifest::{EVIDENCE, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::store::{self, FileInfo, FileState, Image, Reader, RunFiles};
 use crate::trace;
 
@@ -175,7 +176,7 @@ impl<'a> Situation<'a> {
     /// What the imports of an image depended on.
     pub fn evidence(&self, chosen: &Chosen) -> ImageEvidence<'_> {
         ImageEvidence {
-            file: self.store.image_dir(&chosen.id).join(EVIDENCE),
+            directory: self.store.image_dir(&chosen.id),
             looked_through: self.store.looked_through(&chosen.id),
             surroundings: self.surroundings(),
         }
@@ -320,7 +321,7 @@ pub(super) fn check_files(images: &Path, files: &[FileInfo]) -> Result<(), Miss>
 /// The evidence of an image, yet to be looked at.
 #[derive(Debug)]
 pub(super) struct ImageEvidence<'a> {
-    file: PathBuf,
+    directory: PathBuf,
     looked_through: PathBuf,
     surroundings: Surroundings<'a>,
 }
@@ -332,9 +333,14 @@ impl ImageEvidence<'_> {
     /// # Errors
     /// What is not.
     pub fn check(&self) -> Result<Option<Vec<u8>>, Miss> {
-        let evidence = Evidence::read(&self.file).map_err(|error| {
-            Miss::Damaged(format!("cannot read {}: {error}", self.file.display()))
-        })?;
+        let damaged = |error: io::Error| {
+            Miss::Damaged(format!(
+                "cannot read the evidence in {}: {error}",
+                self.directory.display()
+            ))
+        };
+        let bytes = manifest::read_evidence(&self.directory).map_err(damaged)?;
+        let evidence = Evidence::parse(&bytes).map_err(damaged)?;
         let mut known = LookedThrough::read(&self.looked_through);
         trace::reached("read");
         let changed = evidence.difference(self.surroundings);

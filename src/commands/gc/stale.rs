@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::commands::show::foreign;
 use crate::key::evidence::many::Many;
 use crate::key::host::Host;
-use crate::manifest::EVIDENCE;
+use crate::manifest;
 use crate::parallel;
 use crate::store::gc::{ImageUse, Limits, Survey};
 use crate::store::{ImageRecord, Reader};
@@ -24,21 +24,18 @@ const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// told.
 pub(super) fn find(store: &Reader, survey: &Survey, limits: &Limits) -> Vec<Option<String>> {
     let here = Host::read();
-    let with_files: Vec<(&ImageUse, PathBuf)> = survey
-        .images
-        .iter()
-        .map(|used| (used, store.image_dir(&used.image.id).join(EVIDENCE)))
-        .collect();
-    parallel::by_parts(&with_files, |part| {
+    let with_directories: Vec<(&ImageUse, PathBuf)> =
+        survey.images.iter().map(|used| (used, store.image_dir(&used.image.id))).collect();
+    parallel::by_parts(&with_directories, |part| {
         let mut seen = Seen::default();
         part.iter()
-            .map(|(used, evidence)| {
+            .map(|(used, directory)| {
                 let record = &used.image.record;
                 match foreign(record, &here) {
                     // Its files are perhaps those of another machine.
                     Some(why) if limits.idle(&used.image) >= GRACE => Some(why),
                     Some(_) => None,
-                    None => seen.change(record, evidence),
+                    None => seen.change(record, directory),
                 }
             })
             .collect()
@@ -53,7 +50,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn change(&mut self, record: &'a ImageRecord, evidence: &Path) -> Option<String> {
+    fn change(&mut self, record: &'a ImageRecord, directory: &Path) -> Option<String> {
         let executable = record.executable.as_str();
         let real = self.executables.entry(executable);
         match real.or_insert_with(|| fs::canonicalize(executable).ok()) {
@@ -63,7 +60,7 @@ impl<'a> Seen<'a> {
             }
             Some(_) => {}
         }
-        let change = self.evidence.first_change(&fs::read(evidence).ok()?).ok()?;
+        let change = self.evidence.first_change(&manifest::read_evidence(directory).ok()?).ok()?;
         change.map(|change| change.to_string())
     }
 }
@@ -72,6 +69,7 @@ impl<'a> Seen<'a> {
 mod tests {
     use super::*;
     use crate::key::evidence::Evidence;
+    use crate::manifest::EVIDENCE;
     use crate::store::{Digest, ImageKey, Store};
 
     const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
@@ -114,11 +112,20 @@ mod tests {
         }
 
         fn add(&self, name: &str, evidence: &[u8], change: impl FnOnce(&mut ImageRecord)) {
+            self.add_with(name, (EVIDENCE, evidence), change);
+        }
+
+        fn add_with(
+            &self,
+            name: &str,
+            (file, evidence): (&str, &[u8]),
+            change: impl FnOnce(&mut ImageRecord),
+        ) {
             let key = ImageKey::from(blake3::hash(name.as_bytes()));
             let mut record = ImageRecord { key, name: name.into(), ..self.record.clone() };
             change(&mut record);
             let mut sealed = self.store.begin(0).unwrap().seal().unwrap();
-            sealed.add_file(EVIDENCE, evidence).unwrap();
+            sealed.add_file(file, evidence).unwrap();
             sealed.commit(record, &"", &[]).unwrap();
         }
 
@@ -136,7 +143,7 @@ mod tests {
         let world = World::new();
         let module = world.directory.path().join("module.py");
         fs::write(&module, "x = 1\n").unwrap();
-        let evidence = Evidence::record([module.clone()], []).unwrap().to_json();
+        let evidence = Evidence::record([module.clone()], []).unwrap().to_bytes();
         world.add("here", &evidence, |_| {});
         world.add("kernel", &evidence, |record| record.kernel = "another".into());
         world.add("cpu", &evidence, |record| record.cpu = "another".into());
@@ -151,9 +158,9 @@ mod tests {
     #[test]
     fn an_interpreter_that_is_gone_makes_stale_and_damage_does_not() {
         let world = World::new();
-        let evidence = Evidence::default().to_json();
+        let evidence = Evidence::default().to_bytes();
         world.add("good", &evidence, |_| {});
-        world.add("damaged", &evidence[1..], |_| {});
+        world.add("damaged", &evidence[..evidence.len() - 1], |_| {});
         world.add("gone", &evidence, |record| record.executable = "/nonexistent/python".into());
         world.add("other", &evidence, |record| record.real_executable = "/bin/sh".into());
         let executable = &world.record.executable;
@@ -166,5 +173,15 @@ mod tests {
                 Some(format!("{executable} has changed")),
             ]
         );
+    }
+
+    #[test]
+    fn images_from_before_this_version_are_stale_and_damaged_ones_are_not() {
+        let world = World::new();
+        let json = br#"{"version":2,"directories":[],"listings":[]}"#;
+        world.add_with("before", ("evidence.json", json), |_| {});
+        world.add_with("without", ("core-1.img", b"a core"), |_| {});
+        let version = "another version of pyimg has recorded the evidence";
+        assert_eq!(world.stale(0), [Some(version.into()), None]);
     }
 }

@@ -1,142 +1,61 @@
 //! Files, by directory, each with the state that it had.
 //!
-//! Checking costs one `fstatat` for each file, and an `open` for each directory that has more
-//! than a few: looking up a name there costs two thirds of looking up a full path, and the
-//! `open` as much as four of the differences. What is compiled counts for the directory of its
-//! source. Of a directory of which only the existence counts nothing is kept if a file below
-//! it is.
+//! What is compiled counts for the directory of its source. Of a directory of which only the
+//! existence counts nothing is kept if a file below it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::sys::stat::SFlag;
 use serde::{Deserialize, Serialize};
 
-use super::text::Text;
-use super::{Changed, Difference};
-
-/// The state of one file: in JSON an array of these, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Wire", into = "Wire")]
-pub(super) struct FileState {
-    /// Name in its directory.
-    pub name: Text,
-    /// Size in bytes.
-    pub size: i64,
-    /// Time of the last change of the contents, in nanoseconds since 1970.
-    pub mtime: i64,
-    /// Time of the last change of anything, which nobody can set back.
-    pub ctime: i64,
-    /// Inode.
-    pub inode: u64,
-}
+use super::Changed;
+use super::fact::{Fact, FileState, Place};
+use super::text::{self, Text};
 
 /// Where Python puts what it has compiled.
 const CACHE: &str = "__pycache__";
 
-/// Names in a directory that are looked up by their full paths.
-const FEW: usize = 4;
-
-type Wire = (Text, i64, i64, i64, u64);
-
-impl From<Wire> for FileState {
-    fn from((name, size, mtime, ctime, inode): Wire) -> Self {
-        Self { name, size, mtime, ctime, inode }
-    }
-}
-
-impl From<FileState> for Wire {
-    fn from(state: FileState) -> Self {
-        (state.name, state.size, state.mtime, state.ctime, state.inode)
-    }
-}
-
-impl FileState {
-    fn of(name: Text, state: &libc::stat) -> Self {
-        let (mtime, ctime) = times(state);
-        Self { name, size: state.st_size, mtime, ctime, inode: state.st_ino }
-    }
-
-    fn matches(&self, state: &libc::stat) -> bool {
-        self.size == state.st_size
-            && (self.mtime, self.ctime) == times(state)
-            && self.inode == state.st_ino
-    }
-}
-
-/// Modification and change time in nanoseconds since 1970.
-pub(super) fn times(state: &libc::stat) -> (i64, i64) {
-    let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-    (ns(state.st_mtime, state.st_mtime_nsec), ns(state.st_ctime, state.st_ctime_nsec))
-}
-
 /// What counts in one directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Directory {
+pub(super) struct Directory<'a> {
     /// Absolute path.
-    pub path: Text,
+    #[serde(borrow)]
+    pub path: Text<'a>,
     /// Files that were read.
-    pub files: Vec<FileState>,
+    #[serde(borrow)]
+    pub files: Vec<FileState<'a>>,
     /// Symbolic links that were read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<FileState>,
+    #[serde(borrow)]
+    pub links: Vec<FileState<'a>>,
     /// Names that were looked at and were there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub present: Vec<Text>,
+    #[serde(borrow)]
+    pub present: Vec<Text<'a>>,
     /// Names that were looked for and were not there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub absent: Vec<Text>,
+    #[serde(borrow)]
+    pub absent: Vec<Text<'a>>,
 }
 
-impl Directory {
-    pub fn path_of(&self, name: &Text) -> PathBuf {
-        self.path.as_path().join(name.as_path())
+impl Directory<'_> {
+    /// Everything that counts, name by name.
+    pub fn facts(&self) -> impl Iterator<Item = Fact<'_>> {
+        let files = self.files.iter().map(|file| Fact::File(file.borrowed()));
+        let links = self.links.iter().map(|link| Fact::Link(link.borrowed()));
+        let present = self.present.iter().map(|name| Fact::Present(name.borrowed()));
+        let absent = self.absent.iter().map(|name| Fact::Absent(name.borrowed()));
+        files.chain(links).chain(present).chain(absent)
     }
 
     pub fn first_change(&self) -> Option<Changed> {
-        let changed = |name: &Text, what| Changed::File { path: self.path_of(name), what };
-        let names = self.files.len() + self.links.len() + self.present.len() + self.absent.len();
-        let directory = if names > FEW {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let opened = open(self.path.as_path(), flags, Mode::empty());
-            let Ok(directory) = opened.map(File::from) else {
-                // Nothing is there any more; what was not there is not.
-                let first = self.files.iter().chain(&self.links).map(|file| &file.name).next();
-                let first = first.or(self.present.first());
-                return first.map(|name| changed(name, Difference::Missing));
-            };
-            Some(directory)
-        } else {
-            None
-        };
-        let look = |name: &Text, flags| match &directory {
-            Some(directory) => fstatat(directory, name.as_path(), flags),
-            None => fstatat(AT_FDCWD, &self.path_of(name), flags),
-        };
-        let state = |name: &Text| look(name, AtFlags::empty());
-        let itself = |name: &Text| look(name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        let compare = |file: &FileState, found| match found {
-            Ok(found) if file.matches(&found) => None,
-            Ok(_) => Some(changed(&file.name, Difference::Modified)),
-            Err(_) => Some(changed(&file.name, Difference::Missing)),
-        };
-        let in_files = self.files.iter().find_map(|file| compare(file, state(&file.name)));
-        in_files
-            .or_else(|| self.links.iter().find_map(|link| compare(link, itself(&link.name))))
-            .or_else(|| {
-                let gone = self.present.iter().find(|name| state(name).is_err());
-                gone.map(|name| changed(name, Difference::Missing))
-            })
-            .or_else(|| {
-                let is_there = |name: &&Text| {
-                    !matches!(itself(name), Err(nix::Error::ENOENT | nix::Error::ENOTDIR))
-                };
-                self.absent.iter().find(is_there).map(|name| changed(name, Difference::New))
-            })
+        let place = Place::of(self.path.as_path(), self.len());
+        self.facts().find_map(|fact| fact.change(&place))
+    }
+
+    /// How many names count.
+    fn len(&self) -> usize {
+        self.files.len() + self.links.len() + self.present.len() + self.absent.len()
     }
 }
 
@@ -148,23 +67,24 @@ pub(super) struct Files {
 
 #[derive(Debug, Default)]
 struct Names {
-    files: BTreeMap<Text, FileState>,
-    links: BTreeMap<Text, FileState>,
-    present: Vec<Text>,
-    absent: Vec<Text>,
+    files: BTreeMap<Text<'static>, FileState<'static>>,
+    links: BTreeMap<Text<'static>, FileState<'static>>,
+    present: Vec<Text<'static>>,
+    absent: Vec<Text<'static>>,
 }
 
 impl Files {
     pub fn of(directories: Vec<Directory>) -> Self {
         let directories = directories.into_iter().map(|directory| {
             let by_name = |files: Vec<FileState>| {
-                files.into_iter().map(|file| (file.name.clone(), file)).collect()
+                let files = files.into_iter().map(FileState::into_owned);
+                files.map(|file| (file.name.clone(), file)).collect()
             };
             let names = Names {
                 files: by_name(directory.files),
                 links: by_name(directory.links),
-                present: directory.present,
-                absent: directory.absent,
+                present: text::owned(directory.present),
+                absent: text::owned(directory.absent),
             };
             (directory.path.as_path().to_owned(), names)
         });
@@ -224,7 +144,7 @@ impl Files {
         }
     }
 
-    pub fn finish(self) -> Vec<Directory> {
+    pub fn finish(self) -> Vec<Directory<'static>> {
         let with_files = self.directories.iter().filter(|(_, names)| !names.files.is_empty());
         let implied: BTreeSet<PathBuf> =
             with_files.flat_map(|(path, _)| path.ancestors()).map(Path::to_owned).collect();
@@ -244,21 +164,17 @@ impl Files {
                 absent: names.absent,
             }
         });
-        let counts = |directory: &Directory| {
-            let Directory { files, links, present, absent, .. } = directory;
-            !(files.is_empty() && links.is_empty() && present.is_empty() && absent.is_empty())
-        };
-        directories.filter(counts).collect()
+        directories.filter(|directory| directory.len() > 0).collect()
     }
 }
 
 /// A path as a directory and a name there: of compiled files the directory of their source.
-fn split(path: &Path) -> Option<(&Path, Text)> {
+fn split(path: &Path) -> Option<(&Path, Text<'static>)> {
     let (parent, name) = (path.parent()?, path.file_name()?);
     match parent.parent() {
         Some(source) if parent.file_name() == Some(OsStr::new(CACHE)) => {
             Some((source, Path::new(CACHE).join(name).into()))
         }
-        _ => Some((parent, name.into())),
+        _ => Some((parent, PathBuf::from(name).into())),
     }
 }

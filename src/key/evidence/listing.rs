@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{Text, lossy};
-use super::{Changed, files};
+use super::text::{self, Text};
+use super::{Changed, fact};
 
 /// When a directory was changed last; all zero if it does not exist.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DirectoryState {
     mtime: i64,
     ctime: i64,
@@ -28,7 +28,7 @@ impl DirectoryState {
         nix::sys::stat::stat(path).map_or_else(
             |_| Self::default(),
             |state| {
-                let (mtime, ctime) = files::times(&state);
+                let (mtime, ctime) = fact::times(&state);
                 Self { mtime, ctime, inode: state.st_ino }
             },
         )
@@ -47,31 +47,36 @@ impl DirectoryState {
 }
 
 /// Which names in a directory matter.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Interest {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Interest<'a> {
     /// Modules that were looked for there, sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub modules: Vec<String>,
+    #[serde(borrow)]
+    pub modules: Vec<Text<'a>>,
     /// Distributions that were asked for, as their names stand in those of directories,
     /// sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub distributions: Vec<String>,
+    #[serde(borrow)]
+    pub distributions: Vec<Text<'a>>,
     /// All distributions.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_distributions: bool,
     /// Whatever Python's `site` reads or runs.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start: bool,
     /// Everything.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
 
-impl Interest {
+impl<'a> Interest<'a> {
+    /// Of modules with these names.
+    pub fn in_modules(names: impl IntoIterator<Item = String>) -> Self {
+        let mut modules: Vec<Text> = names.into_iter().map(Text::from).collect();
+        modules.sort();
+        Self { modules, ..Self::default() }
+    }
+
     /// Of distributions with these names, or of all where one is `None`.
     pub fn in_distributions(names: Vec<Option<String>>) -> Self {
         let all_distributions = names.contains(&None);
-        let mut distributions: Vec<String> = names.into_iter().flatten().map(normal).collect();
+        let names = names.into_iter().flatten();
+        let mut distributions: Vec<Text> = names.map(|name| normal(&name).into()).collect();
         distributions.sort();
         Self { distributions, all_distributions, ..Self::default() }
     }
@@ -91,8 +96,9 @@ impl Interest {
         let Ok(name) = std::str::from_utf8(name) else { return false };
         let Some((stem, ending)) = name.rsplit_once('.') else { return false };
         let is_one = ["dist-info", "egg-info", "egg", "egg-link"].contains(&ending);
-        let called = normal(stem.split('-').next().unwrap_or_default().to_owned());
-        is_one && (self.all_distributions || self.distributions.contains(&called))
+        let called = normal(stem.split('-').next().unwrap_or_default());
+        let asked = |name: &Text| name.as_bytes() == called.as_bytes();
+        is_one && (self.all_distributions || self.distributions.iter().any(asked))
     }
 
     /// A package's directory is called as it is; files end in what any Python would load.
@@ -115,6 +121,16 @@ impl Interest {
         self.start |= other.start;
         self.all |= other.all;
     }
+
+    fn into_owned(self) -> Interest<'static> {
+        Interest {
+            modules: text::owned(self.modules),
+            distributions: text::owned(self.distributions),
+            all_distributions: self.all_distributions,
+            start: self.start,
+            all: self.all,
+        }
+    }
 }
 
 /// The module that a package's directory begins with.
@@ -129,7 +145,7 @@ pub(super) fn package_of_extension(path: &Path) -> Option<&Path> {
 }
 
 /// As `importlib.metadata` compares names.
-fn normal(name: String) -> String {
+fn normal(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for character in name.to_lowercase().chars() {
         match character {
@@ -147,28 +163,40 @@ fn is_start_file(name: &[u8]) -> bool {
 }
 
 /// A directory that was looked through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Listing {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Listing<'a> {
     /// Absolute path.
-    pub path: Text,
+    #[serde(borrow)]
+    pub path: Text<'a>,
     state: DirectoryState,
-    interest: Interest,
+    #[serde(borrow)]
+    interest: Interest<'a>,
     /// The names there that matter, sorted; if all of them do, a hash of them.
-    entries: Vec<Text>,
+    #[serde(borrow)]
+    entries: Vec<Text<'a>>,
 }
 
-impl Listing {
+impl<'a> Listing<'a> {
     /// Looks through a directory. The state is that of before, so that what is added
     /// meanwhile is seen later.
-    pub fn record(path: PathBuf, interest: Interest) -> Self {
+    pub fn record(path: PathBuf, interest: Interest<'a>) -> Self {
         let state = DirectoryState::of(&path);
         let entries = entries(&path, &interest);
         Self { path: path.into(), state, interest, entries }
     }
 
+    pub fn into_owned(self) -> Listing<'static> {
+        Listing {
+            path: self.path.into_owned(),
+            state: self.state,
+            interest: self.interest.into_owned(),
+            entries: text::owned(self.entries),
+        }
+    }
+
     /// With what else matters. What is known of it stays as it was recorded, so that a
     /// change since then is one.
-    pub fn and(self, interest: Interest) -> Self {
+    pub fn and(self, interest: Interest<'a>) -> Self {
         let mut both = self.interest.clone();
         both.and(interest);
         if both == self.interest {
@@ -226,19 +254,19 @@ impl Listing {
             return listed("");
         }
         let in_one = |one: &[Text], other: &[Text]| {
-            one.iter().find(|entry| !other.contains(entry)).map(|entry| lossy(entry).into_owned())
+            one.iter().find(|entry| !other.contains(entry)).map(|entry| entry.lossy().into_owned())
         };
         listed(&in_one(&entries, &self.entries).or(in_one(&self.entries, &entries))?)
     }
 }
 
 /// The names in a directory that matter, sorted, or one hash in place of all.
-fn entries(path: &Path, interest: &Interest) -> Vec<Text> {
+fn entries(path: &Path, interest: &Interest) -> Vec<Text<'static>> {
     let names = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut names: Vec<Text> = names
+    let mut names: Vec<Text<'static>> = names
         .map(|entry| entry.file_name())
         .filter(|name| interest.includes(name.as_bytes()))
-        .map(|name| name.as_os_str().into())
+        .map(|name| name.into_vec().into())
         .collect();
     names.sort();
     if !interest.all {
@@ -246,16 +274,16 @@ fn entries(path: &Path, interest: &Interest) -> Vec<Text> {
     }
     let mut hasher = blake3::Hasher::new();
     for name in &names {
-        hasher.update(&name.0).update(b"\0");
+        hasher.update(name.as_bytes()).update(b"\0");
     }
-    vec![Text(hasher.finalize().to_hex().as_bytes().to_vec())]
+    vec![hasher.finalize().as_bytes().to_vec().into()]
 }
 
 /// States of directories in which they were looked through after the image was built, and
 /// nothing that matters was different.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LookedThrough {
-    states: BTreeMap<Text, DirectoryState>,
+    states: BTreeMap<Text<'static>, DirectoryState>,
     is_new: bool,
     now_ns: i64,
 }
@@ -264,10 +292,12 @@ impl LookedThrough {
     /// Reads what [`Self::to_json`] wrote; if there is nothing, or nothing that can be
     /// understood, nothing is known.
     pub fn read(path: &Path) -> Self {
-        let read = || -> io::Result<Vec<(Text, DirectoryState)>> {
-            serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::from)
+        let read = || -> io::Result<BTreeMap<Text<'static>, DirectoryState>> {
+            let json = std::fs::read(path)?;
+            let states: Vec<(Text, DirectoryState)> = serde_json::from_slice(&json)?;
+            Ok(states.into_iter().map(|(path, state)| (path.into_owned(), state)).collect())
         };
-        let states = read().unwrap_or_default().into_iter().collect();
+        let states = read().unwrap_or_default();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now_ns = now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
         Self { states, is_new: false, now_ns }
@@ -277,7 +307,7 @@ impl LookedThrough {
     /// be within the same tick of the clock.
     fn note(&mut self, path: Text, state: DirectoryState) {
         if state.is_settled(self.now_ns) || !state.exists() {
-            self.states.insert(path, state);
+            self.states.insert(path.into_owned(), state);
             self.is_new = true;
         }
     }

@@ -1,23 +1,22 @@
 //! The evidence of many images, checked at one time.
 //!
-//! Thousands of images depend on mostly the same files. What each says about a file is a
-//! piece of text, and the same text has the same answer: so the text is not even parsed if
-//! it was seen before, and every file is looked at once, by each thread.
+//! Thousands of images depend on mostly the same files. What each says about a file has an
+//! answer, and the same about the same file has the same answer: so every file is looked at
+//! once, by each thread.
 
 use std::io;
 
 use foldhash::HashMap;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::fact::{Fact, Place};
 use super::text::Text;
-use super::{Changed, Directory, Evidence, Listing, VERSION};
+use super::{Changed, Directory, Evidence, Listing, LookedThrough, VERSION};
 
 /// So many answers are remembered at most, in case the images share nothing: some 100 MB.
 const MOST: usize = 500_000;
 
 /// So many bytes of whole evidences are remembered at most.
-const MOST_TEXT: usize = 16 << 20;
+const MOST_BYTES: usize = 16 << 20;
 
 /// Checks the evidence of one image after the other, and remembers what it has seen. It is
 /// for one moment: a file that changes meanwhile may not be noticed.
@@ -26,136 +25,66 @@ pub struct Many {
     /// By all that an image says: some images were made of the same modules.
     whole: HashMap<Box<[u8]>, Option<Changed>>,
     whole_bytes: usize,
-    /// By the text of a directory's path, then by the text about a name there.
-    directories: HashMap<Box<str>, [Answers; 4]>,
-    /// By the text about a directory that was looked through.
-    listings: Answers,
+    /// By a directory's path, then by what was so of a name there.
+    directories: HashMap<Text<'static>, HashMap<Fact<'static>, Option<Changed>>>,
+    /// By a directory that was looked through, with what was found there.
+    listings: HashMap<Listing<'static>, Option<Changed>>,
     count: usize,
 }
 
-/// What was found out, by the text about it.
-type Answers = HashMap<Box<str>, Option<Changed>>;
-
-#[derive(Deserialize)]
-struct RawEvidence<'a> {
-    version: u32,
-    #[serde(borrow)]
-    directories: Vec<RawDirectory<'a>>,
-    #[serde(borrow)]
-    listings: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawDirectory<'a> {
-    #[serde(borrow)]
-    path: &'a RawValue,
-    #[serde(borrow)]
-    files: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
-    links: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
-    present: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
-    absent: Vec<&'a RawValue>,
-}
-
 impl Many {
-    /// As [`super::Evidence::first_change`], for the text of [`super::Evidence::to_json`].
+    /// As [`Evidence::first_change`], for the bytes of [`Evidence::to_bytes`].
     ///
     /// # Errors
-    /// When the text is damaged. What was seen before is not looked at so closely.
+    /// When the bytes are damaged.
     pub fn first_change(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
         if let Some(known) = self.whole.get(evidence) {
             return Ok(known.clone());
         }
-        let change = self.look(evidence)?;
-        if self.whole_bytes + evidence.len() <= MOST_TEXT {
+        let change = self.look(&Evidence::parse(evidence)?);
+        if self.whole_bytes + evidence.len() <= MOST_BYTES {
             self.whole_bytes += evidence.len();
             self.whole.insert(evidence.into(), change.clone());
         }
         Ok(change)
     }
 
-    fn look(&mut self, evidence: &[u8]) -> io::Result<Option<Changed>> {
-        let text = std::str::from_utf8(evidence).map_err(io::Error::other)?;
-        let evidence: RawEvidence = match serde_json::from_str(text) {
-            Ok(evidence) => evidence,
-            Err(_) => return Ok(Evidence::parse(evidence)?.first_change()),
-        };
+    fn look(&mut self, evidence: &Evidence) -> Option<Changed> {
         if evidence.version != VERSION {
-            return Ok(Some(Changed::Version));
+            return Some(Changed::Version);
         }
         if self.count > MOST {
             *self = Self::default();
         }
-        for directory in &evidence.directories {
-            if let Some(changed) = self.directory(directory)? {
-                return Ok(Some(changed));
-            }
-        }
-        for listing in evidence.listings {
-            if let Some(changed) = self.listing(listing.get())? {
-                return Ok(Some(changed));
-            }
-        }
-        Ok(None)
+        let in_files = evidence.directories.iter().find_map(|directory| self.directory(directory));
+        in_files.or_else(|| evidence.listings.iter().find_map(|listing| self.listing(listing)))
     }
 
-    fn directory(&mut self, raw: &RawDirectory) -> io::Result<Option<Changed>> {
-        let path = raw.path.get();
-        if !self.directories.contains_key(path) {
-            self.directories.insert(path.into(), Default::default());
-        }
-        let Some(known) = self.directories.get_mut(path) else { return Ok(None) };
-        let kinds = [&raw.files, &raw.links, &raw.present, &raw.absent];
-        for (kind, texts) in kinds.into_iter().enumerate() {
-            for text in texts {
-                let text = text.get();
-                let change = match known[kind].get(text) {
-                    Some(known) => known.clone(),
-                    None => {
-                        let change = single(path, kind, text)?.first_change();
-                        known[kind].insert(text.into(), change.clone());
-                        self.count += 1;
-                        change
-                    }
-                };
-                if change.is_some() {
-                    return Ok(change);
-                }
+    fn directory(&mut self, directory: &Directory) -> Option<Changed> {
+        let known = self.directories.entry(directory.path.clone().into_owned()).or_default();
+        let place = Place::of_few(directory.path.as_path());
+        directory.facts().find_map(|fact| {
+            let answers: &HashMap<Fact, _> = known;
+            if let Some(known) = answers.get(&fact) {
+                return known.clone();
             }
-        }
-        Ok(None)
+            let change = fact.change(&place);
+            known.insert(fact.into_owned(), change.clone());
+            self.count += 1;
+            change
+        })
     }
 
-    fn listing(&mut self, text: &str) -> io::Result<Option<Changed>> {
-        if let Some(known) = self.listings.get(text) {
-            return Ok(known.clone());
+    fn listing(&mut self, listing: &Listing) -> Option<Changed> {
+        let answers: &HashMap<Listing, _> = &self.listings;
+        if let Some(known) = answers.get(listing) {
+            return known.clone();
         }
-        let listing = serde_json::from_str::<Listing>(text)?;
-        let change = listing.first_change(&mut super::LookedThrough::default());
-        self.listings.insert(text.into(), change.clone());
+        let change = listing.first_change(&mut LookedThrough::default());
+        self.listings.insert(listing.clone().into_owned(), change.clone());
         self.count += 1;
-        Ok(change)
+        change
     }
-}
-
-/// A directory of one name, from the texts about both.
-fn single(path: &str, kind: usize, text: &str) -> serde_json::Result<Directory> {
-    let mut one = Directory {
-        path: serde_json::from_str(path)?,
-        files: Vec::new(),
-        links: Vec::new(),
-        present: Vec::new(),
-        absent: Vec::new(),
-    };
-    match kind {
-        0 => one.files.push(serde_json::from_str(text)?),
-        1 => one.links.push(serde_json::from_str(text)?),
-        2 => one.present.push(serde_json::from_str::<Text>(text)?),
-        _ => one.absent.push(serde_json::from_str::<Text>(text)?),
-    }
-    Ok(one)
 }
 
 #[cfg(test)]
@@ -185,7 +114,7 @@ mod tests {
             // Twice: once looked at, once remembered.
             for _ in 0..2 {
                 for image in &images {
-                    assert_eq!(many.first_change(&image.to_json()).unwrap(), image.first_change());
+                    assert_eq!(many.first_change(&image.to_bytes()).unwrap(), image.first_change());
                 }
             }
         };
@@ -205,11 +134,12 @@ mod tests {
         let (tree, mut many) = (tempfile::tempdir().unwrap(), Many::default());
         let file = tree.path().join("a.py");
         fs::write(&file, "").unwrap();
-        let good = Evidence::record([file], []).unwrap().to_json();
+        let good = Evidence::record([file], []).unwrap().to_bytes();
         for length in 0..good.len() {
             assert!(many.first_change(&good[..length]).is_err());
         }
-        assert!(many.first_change(b"{\"version\":2,\"directories\":[7],\"listings\":[]}").is_err());
+        assert!(many.first_change(&[&good[..], b"\0"].concat()).is_err());
+        assert!(many.first_change(&[3, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
         assert!(many.first_change(b"\xff").is_err());
         assert_eq!(many.first_change(&good).unwrap(), None);
     }

@@ -3,7 +3,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 
-fn tree() -> (tempfile::TempDir, Evidence) {
+fn tree() -> (tempfile::TempDir, Evidence<'static>) {
     let directory = tempfile::tempdir().unwrap();
     let a = directory.path().join("a.py");
     let strange = directory.path().join(OsStr::from_bytes(b"strange-\xff.py"));
@@ -14,11 +14,11 @@ fn tree() -> (tempfile::TempDir, Evidence) {
     (directory, evidence)
 }
 
-fn observed(observed: Observed) -> Evidence {
+fn observed(observed: Observed) -> Evidence<'static> {
     observed_with(Evidence::default(), observed)
 }
 
-fn observed_with(evidence: Evidence, observed: Observed) -> Evidence {
+fn observed_with(evidence: Evidence, observed: Observed) -> Evidence<'static> {
     let nowhere =
         Surroundings { environment: &[], directory: Path::new("/"), terminals: [false; 3] };
     evidence.and(observed, nowhere).unwrap()
@@ -235,6 +235,22 @@ fn the_working_directory_counts_if_it_was_asked_for() {
 }
 
 #[test]
+fn surroundings_are_told_apart_by_their_text_too() {
+    let at = |directory| Surroundings { environment: &[], directory, terminals: [true; 3] };
+    for directory in [Path::new("/x"), Path::new(OsStr::from_bytes(b"/strange-\xff"))] {
+        let observed = Observed { directory: true, terminals: [1].into(), ..Observed::default() };
+        let evidence = Evidence::default().and(observed, at(directory)).unwrap();
+        let text = evidence.of_surroundings();
+        assert_eq!(surroundings_difference(&text, at(directory)), None);
+        let other = surroundings_difference(&text, at(Path::new("/y")));
+        assert_eq!(other, Some(Changed::WorkingDirectory(directory.into())));
+    }
+    assert_eq!(Evidence::default().of_surroundings(), "");
+    let brief = surroundings_difference(r#"{"directory":"/x"}"#, at(Path::new("/x")));
+    assert_eq!(brief, None);
+}
+
+#[test]
 fn what_is_added_does_not_renew_what_is_known() {
     let (directory, evidence) = tree();
     let (a, b) = (directory.path().join("a.py"), directory.path().join("b.py"));
@@ -268,26 +284,49 @@ fn a_listing_that_has_changed_is_not_renewed_by_what_is_added() {
 }
 
 #[test]
-fn survives_a_manifest() {
-    let (_directory, evidence) = tree();
-    let kept = tempfile::NamedTempFile::new().unwrap();
-    fs::write(kept.path(), evidence.to_json()).unwrap();
-    let again = Evidence::read(kept.path()).unwrap();
+fn survives_being_kept() {
+    let (directory, evidence) = tree();
+    let path = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink("a.py", path("link.py")).unwrap();
+    let more = Observed {
+        read: vec![path(".")],
+        links: vec![path("link.py")],
+        absent: vec![path("absent.cfg")],
+        modules: [(path(""), vec!["b".to_owned()])].into(),
+        distributions: [(path(""), vec![Some("c".to_owned())])].into(),
+        listed: vec![path("no-such")],
+        variables: vec!["A".to_owned()],
+        all_variables: true,
+        directory: true,
+        terminals: [2].into(),
+        ..Observed::default()
+    };
+    let evidence = observed_with(evidence, more);
+    let bytes = evidence.to_bytes();
+    let again = Evidence::parse(&bytes).unwrap();
     assert_eq!(again, evidence);
     assert_eq!(again.first_change(), None);
-    fs::write(kept.path(), "[").unwrap();
-    assert!(Evidence::read(kept.path()).is_err());
+    for length in 0..bytes.len() {
+        assert!(Evidence::parse(&bytes[..length]).is_err(), "{length} of {}", bytes.len());
+    }
+    assert!(Evidence::parse(&[&bytes[..], b"\0"].concat()).is_err());
 }
 
 #[test]
 fn evidence_of_another_version_never_holds() {
-    for old in [
-        r#"{"directories":[{"path":"/","files":[{"name":"x","size":1,"mtime":2,"inode":3}]}],"sites":[]}"#,
-        r#"{"version":3,"directories":[],"listings":[],"more":1}"#,
-    ] {
-        let evidence = Evidence::parse(old.as_bytes()).unwrap();
-        assert_eq!(evidence.first_change(), Some(Changed::Version), "{old}");
-        let many = many::Many::default().first_change(old.as_bytes()).unwrap();
-        assert_eq!(many, Some(Changed::Version), "{old}");
+    let json = r#"{"version":2,"directories":[],"listings":[]}"#;
+    for other in [json.as_bytes(), &[2, 0, 0, 0, 0, 0, 0], &[VERSION as u8 + 1, 7], &[200, 1]] {
+        let evidence = Evidence::parse(other).unwrap();
+        assert_eq!(evidence.first_change(), Some(Changed::Version), "{other:?}");
+        let many = many::Many::default().first_change(other).unwrap();
+        assert_eq!(many, Some(Changed::Version), "{other:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_evidence_or_damaged(bytes: Vec<u8>) {
+        let _ = Evidence::parse(&bytes);
+        let _ = Evidence::parse(&[&[VERSION as u8], &bytes[..]].concat());
     }
 }

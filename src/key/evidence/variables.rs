@@ -41,18 +41,16 @@ pub const NOT_OF_ALL: [&str; 14] = [
 
 /// What of a process's surroundings imports have read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Variables {
+#[serde(default)]
+pub(super) struct Variables<'a> {
     /// Each variable with a hash of its value; `None` if it was not set.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     read: BTreeMap<String, Option<String>>,
     /// Whether the imports went through all variables: then a new one counts, too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     all: bool,
     /// The working directory, if it was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    directory: Option<Text>,
+    #[serde(borrow)]
+    directory: Option<Text<'a>>,
     /// Whether these of the standard descriptors were terminals.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     terminals: BTreeMap<u8, bool>,
 }
 
@@ -75,7 +73,7 @@ impl Surroundings<'_> {
     }
 }
 
-impl Variables {
+impl Variables<'_> {
     /// Adds variables that were read, all of them with `all`.
     pub fn and(&mut self, names: impl IntoIterator<Item = String>, all: bool, now: Surroundings) {
         let here = now.environment.iter().map(|(name, _)| name.to_string_lossy().into_owned());
@@ -93,7 +91,7 @@ impl Variables {
 
     /// The working directory was asked for.
     pub fn depend_on_directory(&mut self, directory: &Path) {
-        self.directory.get_or_insert_with(|| directory.into());
+        self.directory.get_or_insert_with(|| directory.to_owned().into());
     }
 
     /// It was asked of these descriptors whether they are terminals.
@@ -114,6 +112,11 @@ impl Variables {
 
     pub fn directory(&self) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| directory.as_path().to_owned())
+    }
+
+    pub fn into_owned(self) -> Variables<'static> {
+        let Self { read, all, directory, terminals } = self;
+        Variables { read, all, directory: directory.map(Text::into_owned), terminals }
     }
 
     pub fn is_all(&self) -> bool {
