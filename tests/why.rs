@@ -245,6 +245,33 @@ fn what_has_changed_is_named() {
 }
 
 #[test]
+fn an_image_for_another_value_of_a_variable() {
+    if !common::criu() {
+        return;
+    }
+    let place = Place::new();
+    fs::write(place.cwd.join("modes.py"), "import json, os\nMODE = os.environ.get('MODE')\n")
+        .unwrap();
+    fs::write(place.cwd.join("program.py"), "import modes\n").unwrap();
+    place.build(&["--script", "program.py", "--name", "mine"]);
+    let said = place.agrees(&["program.py"], &|command| _ = command.env("MODE", "one"));
+    let script = place.cwd.join("program.py");
+    let command = format!("pyimg build --script {}", script.display());
+    assert_eq!(reason(&said), ("variable-differs", Some(command.as_str())));
+    assert_eq!(said["reason"]["text"], "the variable MODE has another value");
+    assert!(
+        said["advice"].as_str().unwrap().starts_with("build another image, for this"),
+        "{said}"
+    );
+    let mut build = pyimg(&place.lab.store);
+    build.args(["build", "--script"]).arg(&script).env("MODE", "one");
+    run(build.env("PYIMG_PYTHON", &place.lab.python.path).current_dir(&place.cwd)).success();
+    let said = place.agrees(&["program.py"], &|command| _ = command.env("MODE", "one"));
+    assert_ne!(said["image"], "mine");
+    assert_eq!(place.agrees(&["program.py"], &nothing)["image"], "mine");
+}
+
+#[test]
 fn another_machine() {
     if !common::criu()
         || !cfg!(debug_assertions)

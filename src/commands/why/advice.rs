@@ -50,11 +50,19 @@ pub(super) fn of(explanation: &Explanation) -> Option<Advice> {
         Miss::HostDiffers(_) | Miss::FlagsDiffer { .. } | Miss::EnvironmentDiffers(_) => {
             with("build an image for this", for_program(explanation))
         }
+        Miss::Evidence(changed) if changed.is_of_surroundings() => {
+            let another = image_of(explanation, miss).and_then(|image| {
+                let recipe = image.recipe.as_ref()?;
+                let run = explanation.line.run.as_ref().ok()?;
+                command(explanation.interpreter.as_ref()?, run, recipe, None)
+            });
+            with("build another image, for this", another).or_else(anew)
+        }
         Miss::Evidence(_)
         | Miss::InterpreterChanged(_)
         | Miss::Damaged(_)
         | Miss::CriuDiffers { .. } => {
-            let stale = explanation.images.iter().find(|image| image.verdict.as_ref() == Err(miss));
+            let stale = image_of(explanation, miss);
             let again = stale.and_then(|image| of_recipe(explanation, image));
             with("build the image again", again).or_else(anew)
         }
@@ -82,6 +90,11 @@ pub(super) fn of(explanation: &Explanation) -> Option<Advice> {
         Miss::Unseen => text("name an image: --image NAME, or PYIMG_IMAGE"),
         _ => None,
     }
+}
+
+/// The image that cannot be used for this reason.
+fn image_of<'a>(explanation: &'a Explanation, miss: &Miss) -> Option<&'a Examined> {
+    explanation.images.iter().find(|image| image.verdict.as_ref() == Err(miss))
 }
 
 /// Whether it is known that the program imports nothing.
