@@ -316,6 +316,18 @@ fn a_recipe_has_an_image_for_each_value_that_it_read() {
     assert_eq!(images(&lab.store), [names[1].clone(), names[0].clone()]);
     hit("three", &names[0]);
     hit("two", &names[1]);
+
+    // There are not more and more: the least used makes room.
+    run(pyimg(&lab.store).args(["pin", &names[0]])).success();
+    for mode in 0..14 {
+        assert!(in_mode(&mode.to_string(), &[]));
+    }
+    assert_eq!(images(&lab.store).len(), 16);
+    hit("two", &names[1]);
+    assert!(in_mode("one more", &[]));
+    let left = images(&lab.store);
+    assert_eq!((left.len(), left.contains(&names[0]), left.contains(&names[1])), (16, true, true));
+    assert!(in_mode("0", &[]), "it made room");
 }
 
 #[test]

@@ -27,6 +27,10 @@ use crate::manifest::{self, Manifest, Python};
 use crate::store::{self, Digest, FileState, Image, ImageKey, ImageRecord, Store, Tier};
 use crate::ui::{Printer, human};
 
+/// Images of one recipe, for other variables, directories or terminals, beyond which a build takes
+/// the place of one of them: where a variable is another one in each session there is no end.
+const MOST_ALIKE: usize = 16;
+
 /// What `pyimg build --json` prints.
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -174,7 +178,10 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     let (name, naming) = match (&args.name, store.by_key(&examined.key())?) {
         (Some(name), _) => (name.clone(), None),
         (None, Some(before)) => (before.record.name, None),
-        (None, None) => made_up_name(&store, &base, &interrupted)?,
+        (None, None) => match one_too_many(&alike) {
+            Some(old) => (old.record.name.clone(), None),
+            None => made_up_name(&store, &base, &interrupted)?,
+        },
     };
     // What has the name makes room: with --force any image, else one of the same recipe.
     let holder = store.by_name(&name)?.map(|image| image.record.key);
@@ -401,6 +408,14 @@ fn is_alike(store: &Store, image: &Image, record: &ImageRecord, recipe: &Recipe)
         && store
             .load_manifest::<Manifest>(&image.id)
             .map_or(true, |manifest| manifest.content.recipe == *recipe)
+}
+
+/// The image to make room for another one of the same recipe, if there are many already: the one
+/// that was not used for the longest time, but none that is pinned.
+fn one_too_many<'a>(alike: &[&'a Image]) -> Option<&'a Image> {
+    let used = |image: &Image| image.last_used_ns.unwrap_or(0).max(image.created_ns);
+    let oldest = || alike.iter().filter(|image| !image.pinned).min_by_key(|image| used(image));
+    (alike.len() >= MOST_ALIKE).then(oldest).flatten().copied()
 }
 
 /// A name that was chosen by the user must be free, or be that of an image of the same recipe, or
