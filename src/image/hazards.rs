@@ -8,11 +8,16 @@
 //!   memory shows zeros. jemalloc, mimalloc and tcmalloc rely on the zeros (glibc and
 //!   CPython's allocator do not), so where one of them is in the process, its
 //!   regions cannot be told from others and all of them stay anonymous.
-//! - `MADV_WIPEONFORK` and most other advice exist for anonymous memory only.
+//! - Most advice (`madvise`) exists for anonymous memory only.
 //! - A region that is grown with `mremap` would run on into whatever follows in the
 //!   pack, or past its end (`SIGBUS`). glibc does that to a chunk that it allocated
 //!   with `mmap` when such a chunk is reallocated; each has a recognisable header.
 //! - The main stack grows downwards, which a file mapping cannot.
+//!
+//! And some memory must not come back at all: what fork wipes is secret to one process,
+//! such as the state of a random generator, and runs must not share it any more than
+//! forked processes. From glibc 2.41 and Linux 6.11 on `getrandom` itself has such a state,
+//! and without it begins anew.
 
 use memchr::memmem;
 
@@ -53,6 +58,11 @@ const ALLOCATORS: [&str; 3] = ["<jemalloc>", "mimalloc: ", "tcmalloc"];
 /// The name of the allocator that is part of this code, if one of those is.
 pub fn allocator_in(code: &[u8]) -> Option<&'static str> {
     ALLOCATORS.into_iter().find(|name| memmem::find(code, name.as_bytes()).is_some())
+}
+
+/// Whether a region comes back empty, as in a forked process.
+pub fn is_wiped(vma: &Vma) -> bool {
+    vma.madv() & WIPE_ON_FORK != 0
 }
 
 /// Whether a whole region must stay anonymous, whatever it contains.
@@ -98,11 +108,13 @@ mod tests {
         assert!(!stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, 0), false));
         assert!(!stays_anonymous(&vma(status::HEAP | status::ANON_PRIVATE, 0x22, 0), true));
         assert!(!stays_anonymous(&vma(status::FILE_PRIVATE, 2, 1 << 16), true));
+        assert!(!is_wiped(&vma(status::ANON_PRIVATE, 0x22, 1 << 16)));
     }
 
     #[test]
     fn each_hazard_is_seen() {
         assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, WIPE_ON_FORK), false));
+        assert!(is_wiped(&vma(status::ANON_PRIVATE, 0x22, WIPE_ON_FORK | 1 << 16)));
         assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x122, 0), false));
         assert!(stays_anonymous(&vma(status::STACK, 0x22, 0), false));
         assert!(stays_anonymous(&vma(status::ANON_PRIVATE, 0x22, 0), true));

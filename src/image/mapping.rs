@@ -20,7 +20,7 @@ use std::ops::Range;
 use crate::image::PAGE_SIZE;
 use crate::image::dump::{Dump, Run};
 use crate::image::file::{Image, Malformed};
-use crate::image::hazards::{self, mmapped_chunk, status, stays_anonymous};
+use crate::image::hazards::{self, is_wiped, mmapped_chunk, status, stays_anonymous};
 use crate::image::message::{File, Fown, RegFile, Vma};
 use crate::parallel;
 
@@ -215,6 +215,10 @@ impl<S: PageSink> Rewriter<'_, S> {
         let anonymous = vma.status() & status::ANON_PRIVATE != 0;
         let from_file = vma.status() & status::FILE_PRIVATE != 0;
         let zeroing = self.summary.zeroing_allocator.is_some();
+        if is_wiped(vma) {
+            self.vmas.push(vma.clone());
+            return Ok(());
+        }
         if !(anonymous || from_file) || stays_anonymous(vma, false) {
             self.kept.extend(runs);
             self.vmas.push(vma.clone());
