@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::common::{self, Python, ground};
+use crate::common::{self, Python, ground, run};
 use crate::tools::{environment, pip, wheel};
 use crate::world::{Says, World};
 
@@ -127,6 +128,10 @@ fn files_that_extend_the_path() {
         return;
     }
     let (python, site) = environment(common::a_python(), &[]);
+    // Debian's Python has one of its own, found before those in site-packages.
+    let loaded = "import sys; print('sitecustomize' in sys.modules)";
+    let loaded = run(Command::new(&python.path).args(["-I", "-c", loaded])).success();
+    let customized = if loaded == "True\n" { Says::Same } else { Says::New };
     let mut world = with_site(&python, &site);
     world.imports(
         "import m",
@@ -180,9 +185,11 @@ fn files_that_extend_the_path() {
             }),
             ("removed", Says::New, &|w| w.remove("site/project.pth")),
             ("renamed", Says::New, &|w| w.rename("site/project.pth", "site/project.old")),
-            ("sitecustomize", Says::New, &|w| w.write("site/sitecustomize.py", "")),
-            ("sitecustomize on the path", Says::New, &|w| w.write("lib/sitecustomize.py", "")),
-            ("sitecustomize as a package", Says::New, &|w| {
+            ("sitecustomize", customized, &|w| w.write("site/sitecustomize.py", "")),
+            ("sitecustomize on the path", Says::New, &|w| {
+                w.write("lib/sitecustomize.py", "import startup\n");
+            }),
+            ("sitecustomize as a package", customized, &|w| {
                 w.write("site/sitecustomize/__init__.py", "");
             }),
             ("the project switched", Says::New, &|w| {
@@ -306,7 +313,8 @@ fn code_that_runs_at_the_start() {
                 "import os\nVALUES = [open('{root}/{data}').read(), os.environ.get('{variable}')]\n"
             )
         };
-        w.write("site/sitecustomize.py", text("site-data", "MY_SITE"));
+        // On the path, before the one that Debian's Python has.
+        w.write("lib/sitecustomize.py", text("site-data", "MY_SITE"));
         w.write("site/startup.py", text("start-data", "MY_START"));
         w.write("site/startup.pth", "import startup\n");
         for name in ["site-data", "start-data"] {
