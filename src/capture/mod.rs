@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::criu::{Criu, Dump, RuntimeDir};
+use crate::criu::{Criu, Dump, RuntimeDir, scratch_in};
 use crate::error::{Error, Result};
 use crate::key::flags::Flags;
 use crate::key::recipe::Recipe;
@@ -285,8 +285,7 @@ fn dump_directory(runtime: &RuntimeDir, scratch: &Path) -> Result<tempfile::Temp
     let free = nix::sys::statvfs::statvfs(runtime.path())
         .map_or(0, |fs| fs.blocks_available() * fs.fragment_size());
     let parent = if free >= ROOM { runtime.path() } else { scratch };
-    let prefix = format!("run-{}-", std::process::id());
-    tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(|error| {
+    scratch_in(parent).map_err(|error| {
         Error::failed(format!("cannot create a directory in {}", parent.display())).because(error)
     })
 }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub use error::{Error, set_capability};
 pub use find::OLDEST_VERSION;
 use lean::Lean;
-pub use runtime::RuntimeDir;
+pub use runtime::{RuntimeDir, scratch_in};
 use sys::{Options, Request};
 
 use crate::sys::Variable;

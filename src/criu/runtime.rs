@@ -10,14 +10,20 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::geteuid;
 
 use super::Error;
 
-/// Begins the names of scratch directories; the owner's pid follows.
+/// Begins the names of scratch directories; the number of a pid namespace and the owner's pid
+/// there follow.
 const SCRATCH: &str = "run-";
+
+/// When what another pid namespace has left is nobody's any more: containers share the
+/// directory, and from outside nobody can tell who lives there.
+const OTHERS_LAST: Duration = Duration::from_secs(24 * 3600);
 
 /// The directory; it outlives the process, its contents are scratch.
 #[derive(Debug, Clone)]
@@ -64,17 +70,24 @@ impl RuntimeDir {
     /// # Errors
     /// When the tmpfs is full.
     pub fn scratch(&self) -> Result<tempfile::TempDir, Error> {
-        let prefix = format!("{SCRATCH}{}-", std::process::id());
-        Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.path)?)
+        Ok(scratch_in(&self.path)?)
     }
 
     /// Removes what processes that were killed could not remove themselves.
     pub fn sweep(&self) {
+        let here = pid_namespace();
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split_once('-'));
-            let Some((owner, _)) = owner else { continue };
-            if !Path::new("/proc").join(owner).exists() {
+            let parts = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split_once('-'));
+            let Some((namespace, owner)) = parts else { continue };
+            let is_left = if namespace == here.to_string() {
+                let pid = owner.split('-').next().unwrap_or_default();
+                !Path::new("/proc").join(pid).exists()
+            } else {
+                let written = entry.metadata().and_then(|found| found.modified());
+                written.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > OTHERS_LAST))
+            };
+            if is_left {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -99,6 +112,20 @@ impl RuntimeDir {
     }
 }
 
+/// A directory of this process's own, removed when dropped.
+///
+/// # Errors
+/// When there is no room for one.
+pub fn scratch_in(parent: &Path) -> io::Result<tempfile::TempDir> {
+    let prefix = format!("{SCRATCH}{}-{}-", pid_namespace(), std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)
+}
+
+/// The number of the namespace in which this process has its pid; zero if that cannot be known.
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+}
+
 fn private(path: &Path) -> io::Result<PathBuf> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
@@ -118,6 +145,7 @@ fn private(path: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn only_what_the_dead_have_left_is_swept() {
@@ -126,11 +154,18 @@ mod tests {
         let own = runtime.scratch().unwrap();
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
-        let left = directory.path().join(format!("run-{}-abc", dead.id()));
+        let (here, dead) = (pid_namespace(), dead.id());
+        let left = directory.path().join(format!("run-{here}-{dead}-abc"));
         fs::create_dir_all(left.join("inside")).unwrap();
+        let elsewhere = directory.path().join(format!("run-{}-{dead}-abc", here + 1));
+        fs::create_dir(&elsewhere).unwrap();
         fs::create_dir(directory.path().join("criu-1-2-3")).unwrap();
         runtime.sweep();
         assert!(own.path().exists() && directory.path().join("criu-1-2-3").exists());
-        assert!(!left.exists());
+        assert!(!left.exists() && elsewhere.exists());
+        let long_ago = SystemTime::now() - 2 * OTHERS_LAST;
+        fs::File::open(&elsewhere).unwrap().set_modified(long_ago).unwrap();
+        runtime.sweep();
+        assert!(!elsewhere.exists() && own.path().exists());
     }
 }
