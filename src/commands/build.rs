@@ -185,9 +185,8 @@ pub fn run(args: &Build, printer: &Printer) -> Result<()> {
     };
     // What has the name makes room: with --force any image, else one of the same recipe.
     let holder = store.by_name(&name)?.map(|image| image.record.key);
-    let is_alike = |key: &ImageKey| alike.iter().any(|image| image.record.key == *key);
-    let replaced: Vec<ImageKey> =
-        holder.into_iter().filter(|key| args.force || is_alike(key)).collect();
+    let may_go = |key: &ImageKey| args.force || alike.iter().any(|image| image.record.key == *key);
+    let replaced: Vec<ImageKey> = holder.into_iter().filter(may_go).collect();
     let stored = examined.store(&store, name, &replaced, &interrupted)?;
     drop(naming);
     let phases = watch.stop();
@@ -393,7 +392,7 @@ fn interpreter_hash(store: &Store, files: &[PathBuf]) -> Result<Digest> {
 /// depends on variables, the working directory or terminals.
 fn is_alike(store: &Store, image: &Image, record: &ImageRecord, recipe: &Recipe) -> bool {
     let known = &image.record;
-    let is_alike = known.recipe == record.recipe
+    let reads_alike = known.recipe == record.recipe
         && known.executable == record.executable
         && known.flags == record.flags
         && known.python_env == record.python_env
@@ -404,7 +403,7 @@ fn is_alike(store: &Store, image: &Image, record: &ImageRecord, recipe: &Recipe)
         && known.cpu == record.cpu
         && known.criu == record.criu;
     // The texts of two recipes may be the same. Of an image that is damaged nothing more is known.
-    is_alike
+    reads_alike
         && store
             .load_manifest::<Manifest>(&image.id)
             .map_or(true, |manifest| manifest.content.recipe == *recipe)
