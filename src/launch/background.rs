@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{AccessFlags, access, execve, getegid, geteuid, getgid, getpid, getuid, setsid};
+use nix::unistd::{
+    AccessFlags, access, execve, getegid, geteuid, getgid, getpid, getppid, getuid, setsid,
+};
 
 use super::command_line::{Program as Source, Run};
 use super::miss::Miss;
@@ -45,6 +47,10 @@ const BUILDS_PER_HOUR: usize = 5;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How often, and how many times, what is left behind looks whether its parent is gone.
+const PARENT_LOOK: Duration = Duration::from_millis(1);
+const PARENT_LOOKS: u32 = 10_000;
 
 /// Numbers of the resource limits that would be a build's as well: processor time, size of
 /// files, of the heap, of all memory.
@@ -261,7 +267,15 @@ fn start(program: PathBuf, arguments: Vec<OsString>, changes: &[(OsString, OsStr
         Ok(None) => {
             // In no moment is it in the program's process group or has it a file of it open.
             let detached = setsid().is_ok() && crate::sys::forget_caller().is_ok();
+            let parent = getpid();
             if detached && matches!(crate::sys::fork_into(0), Ok(None)) && setsid().is_ok() {
+                // It is nobody's child as soon as this parent is gone, which is about to end.
+                for _ in 0..PARENT_LOOKS {
+                    if getppid() != parent {
+                        break;
+                    }
+                    std::thread::sleep(PARENT_LOOK);
+                }
                 let _ = execve(&program, &argv, &environment);
             }
             crate::sys::exit_now(0)
