@@ -1,0 +1,7 @@
+#: sys.argv and sys.orig_argv are what was typed.
+#: run [] [-O] [-X dev] [-W error -u] [-I] [-E -s]: python program.py one "two words" -v "" --image x
+#: run: python -c 'import sys; print(sys.argv, getattr(sys, "orig_argv", 0))' -c x
+#: run: cd / && python "$OLDPWD/program.py" x
+import sys
+
+print(sys.argv, getattr(sys, "orig_argv", None))
