@@ -56,20 +56,18 @@ class Case:
     varies: list = field(default_factory=list)
     miss: bool = False
 
-    def differences(self, sides, with_pyrun=None):
+    def differences(self, sides):
         """How pyrun differs from Python, in words; and nothing else."""
         recipe = [self.recipe]
         image = None if self.miss else sides.image(recipe, self.flags, self.variables)
         variables = (*self.variables, *([("PYIMG_IMAGE", image)] if image else []))
         flags = " ".join(map(shlex.quote, self.flags))
-        left = []
-        for program in sides.python, with_pyrun or sides.pyrun:
-            before = sides.uses()
+        left, before = [], sides.uses()
+        for program in sides.python, sides.pyrun:
             argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags]
             left.append(sides.run(argv, self.files, variables, self.stdin, self.terminal).without(self.varies))
-            hits = sides.uses() - before
         plain, ours = left
-        found = []
+        hits, found = sides.uses() - before, []
         if hits > 0 and self.miss:
             found.append("an image was used")
         if hits == 0 and not self.miss:

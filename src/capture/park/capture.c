@@ -68,30 +68,55 @@ static char *read_script(int file)
     return text;
 }
 
-static void execute(const char *text, PyObject *namespace)
+static PyObject *compile(const char *text)
 {
     PyObject *code = py.Py_CompileString(text, "<pyimg>", PY_FILE_INPUT);
-    PyObject *result = code == NULL ? NULL : py.PyEval_EvalCode(code, namespace, namespace);
+
+    if (code == NULL)
+        give_up();
+    return code;
+}
+
+static void execute(PyObject *code, PyObject *namespace)
+{
+    PyObject *result = py.PyEval_EvalCode(code, namespace, namespace);
 
     if (result == NULL)
         give_up();
     python_drop(result);
+}
+
+static void execute_text(const char *text, PyObject *namespace)
+{
+    PyObject *code = compile(text);
+
+    execute(code, namespace);
     python_drop(code);
+}
+
+/* Cuts a text in two before the line that begins like this. */
+static char *cut(char *text, const char *mark)
+{
+    char *found = strstr(text, mark);
+
+    if (found == NULL)
+        refuse("the build's own script is incomplete");
+    *found = '\0';
+    return found + 1;
 }
 
 /* inside.py lives in a namespace of its own, not in sys.modules. */
 static PyObject *load_inside(char *text, char **waking)
 {
-    static const char mark[] = "\n# --- The woken process";
     PyObject *namespace = py.PyDict_New();
+    char *build = cut(text, "\n# --- The build");
 
-    *waking = strstr(text, mark);
-    if (*waking == NULL ||
-        py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == -1)
-        refuse("the build's own script is incomplete");
-    **waking = '\0';
-    *waking += 1;
-    execute(text, namespace);
+    *waking = cut(build, "\n# --- The woken process");
+    if (py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == -1)
+        give_up();
+    execute_text(text, namespace);
+    image.build = compile(build);
+    execute(image.build, namespace);
     return namespace;
 }
 
@@ -114,8 +139,8 @@ static void drop_call(PyObject *inside, const char *name)
  * kept and froze. */
 static _Noreturn void end(PyObject *inside, struct outcome outcome)
 {
-    if (image.unfreeze != NULL) {
-        python_call_quietly(image.unfreeze);
+    if (image.wake != NULL) {
+        collector_thaw();
         image.inside = inside;
     }
     finish_fully(outcome);
@@ -278,29 +303,6 @@ static void remember(PyObject *inside)
     python_drop(kept);
 }
 
-/* The collector must see __main__: its names are the program's, and most
- * cycles that a program makes lead through them. */
-static void thaw(PyObject *object)
-{
-    if (py.PyObject_GC_IsTracked(object)) {
-        py.PyObject_GC_UnTrack(object);
-        py.PyObject_GC_Track(object);
-    }
-}
-
-static void freeze(void)
-{
-    PyObject *main_module = py.PyImport_AddModule("__main__");
-    PyObject *count;
-
-    python_drop(py.PyObject_CallObject(image.freeze, NULL));
-    thaw(main_module);
-    thaw(py.PyModule_GetDict(main_module));
-    count = py.PyObject_CallObject(image.frozen, NULL);
-    image.frozen_count = py.PyLong_AsLong(count);
-    python_drop(count);
-}
-
 static void block_signals(void)
 {
     sigset_t all;
@@ -320,14 +322,17 @@ static _Noreturn void park(PyObject *inside, char *text, const char *waking)
     drop_call(inside, "collect_all");
     settle_allocators();
     if (waking != NULL)
-        execute(waking, inside);
+        execute_text(waking, inside);
     free(text);
     remember(inside);
     duties_remember();
     leave_remember();
     connect_to_null();
+    drop_call(inside, "forget");
+    py.PyGC_Collect();
     settle_allocators();
-    freeze();
+    collector_freeze();
+    collector_hide(inside);
     block_signals();
     /* From here on the end of the build is the end of the socket. A process that is
      * killed while CRIU dumps it can leave CRIU behind for ever: its handler of SIGCHLD
@@ -352,6 +357,8 @@ _Noreturn void capture(void)
     py.PyGILState_Ensure();
     py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
     path0_find(sentinel);
+    if (!collector_stand_in())
+        refuse("this is not a CPython from 3.9 on: its gc module lacks a function");
     text = read_script(origin.script);
     inside = load_inside(text, &waking);
     sentinel_text = py.PyUnicode_DecodeFSDefault(sentinel);
@@ -366,7 +373,9 @@ _Noreturn void capture_more(const char *recipe)
     PyObject *inside = image.inside;
 
     image.inside = NULL; /* this is a build again */
-    execute(recipe, inside);
+    collector_show();
+    execute(image.build, inside);
+    execute_text(recipe, inside);
     observe_recipe(inside, "begin_again");
     park(inside, NULL, NULL);
 }

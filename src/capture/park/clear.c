@@ -152,7 +152,7 @@ static int round_of(PyObject *type)
  * collector cannot free it, and CPython would have. */
 static void finish_survivors(void)
 {
-    PyObject *objects = py.PyObject_CallObject(image.tracked, NULL);
+    PyObject *objects = collector_objects();
     Py_ssize_t count = objects == NULL ? 0 : py.PyList_Size(objects);
     struct {
         PyObject *type;

@@ -37,29 +37,13 @@ static long call_long(PyObject *function)
     return value;
 }
 
-/* The program called gc.unfreeze(): its objects and the image's can no longer be
- * told apart. Then the collector knows at least as many as were frozen, and else
- * few; asking it for the number of frozen ones would read them all, which takes
- * longer than all the rest of a common end. (What the program froze itself
- * CPython does not collect at its end either.) */
-static bool unfrozen_by_program(void)
-{
-    PyObject *objects = py.PyObject_CallObject(image.tracked, NULL);
-    bool answer = objects == NULL || py.PyList_Size(objects) >= image.frozen_count;
-
-    py.PyErr_Clear();
-    python_drop(objects);
-    return answer;
-}
-
 /* What the image froze is collected again, and what we kept is let go: an
  * object that stays referenced is never finished, not even sys.stdout. */
 static void let_go(void)
 {
     if (image.inside == NULL)
         return;
-    if (!unfrozen_by_program())
-        python_call_quietly(image.unfreeze);
+    collector_end();
     py.PyDict_Clear(image.inside);
     for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++)
         python_drop(image.held[i]);
@@ -134,7 +118,7 @@ static bool is_out_of_the_ordinary(void)
     return image.full_end || sys == NULL || !python_is(sys, py.PyModule_Type) || other_threads() ||
            is_set(sys, "gettrace") || is_set(sys, "getprofile") || collector_is_observed() ||
            py.PyInterpreterState_Next(py.PyInterpreterState_Head()) != NULL ||
-           unfrozen_by_program() || has_exit_functions();
+           collector_is_thawed() || has_exit_functions();
 }
 
 /* wait_for_thread_shutdown() when nobody is left to wait for: runs what

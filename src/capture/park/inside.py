@@ -6,8 +6,10 @@ it has returned to C before the recipe's code or the user's program runs, so no
 frame of it is ever beneath theirs. It imports as little as it can: whatever is
 imported here is in every image.
 
-It is executed in two parts: what stands below the line "The woken process" only
-when the image is complete, so that it lies together in memory of its own.
+It is executed in three parts. What stands below the line "The build" is for one
+build: before parking `forget` takes it all away, and when the image grows it is
+executed again. What stands below "The woken process" is executed only when the
+image is complete, so that it lies together in memory of its own.
 """
 
 import sys
@@ -24,7 +26,28 @@ import time
 
 main_names = dict(sys.modules["__main__"].__dict__)
 originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-state = {"start": 0, "path0": None, "path_index": 0, "imported": BEFORE}
+names = "stdin", "stdout", "stderr"
+terminals = [stream is not None and stream.isatty() for stream in originals]
+raw_streams = [None, None, None]
+streams = [None, None, None]
+state = {"start": 0, "path0": None, "path_index": 0}
+imported = BEFORE
+environ_set = {}  # what modules have set in os.environ, for every program
+environ_unset = []
+bit_generators = []  # all that were found: the collector does not show frozen ones
+hook_lists = []
+modules = {}
+
+
+# --- The build ------------------------------------------------------------
+
+kept = set(globals())
+
+
+def forget():
+    """Takes away this part, which a program need not find in its memory."""
+    for name in built:
+        del globals()[name]
 
 
 # --- The recipe -----------------------------------------------------------
@@ -52,7 +75,7 @@ def begin():
 def begin_again():
     """The same in an image that was woken to grow. Nothing is renewed as for a
     program: the grown image does that when it is woken itself."""
-    BEFORE.update(sys.modules.keys() - state["imported"])  # by the library itself
+    BEFORE.update(sys.modules.keys() - imported)  # by the library itself
     state["path0"] = None
     for hooks, every in hook_lists:
         hooks[:] = every
@@ -475,8 +498,6 @@ def hear(event, arguments):
         doubts["started a process", module] = None
 
 
-environ_set = {}  # what modules have set in os.environ, for every program
-environ_unset = []
 lookups = []  # (when, name, where, by whom)
 variables = set()
 listed = {}  # directories
@@ -491,8 +512,9 @@ finder = Finder()
 
 def refusal():
     """Why this process must not become an image, or None."""
+    global imported
     stop_observing()
-    state["imported"] = set(sys.modules)
+    imported = set(sys.modules)
     subprocess = sys.modules.get("subprocess")
     for _ in range(20):  # a process that nobody has waited for yet
         if not subprocess or not subprocess._active:
@@ -533,7 +555,7 @@ def report():
     state["steps"] = None
     seen_functions.clear()
     took = state["end"] - state["start"]
-    new = [name for name in sys.modules if name in state["imported"] - BEFORE]
+    new = [name for name in sys.modules if name in imported - BEFORE]
     preload()
     text = to_json(
         {
@@ -645,7 +667,7 @@ def import_times():
         found = name if name in sys.modules else importer
         top = found.partition(".")[0]
         times[top] = times.get(top, 0) + end - start
-    for name in state["imported"] - BEFORE:  # put there by another, whose time it is
+    for name in imported - BEFORE:  # put there by another, whose time it is
         times.setdefault(name.partition(".")[0], 0)
     return times
 
@@ -654,7 +676,7 @@ def import_needs():
     """Which top-level modules each needs: those that it looked for first, and those
     whose modules, functions and classes stand in its namespaces."""
     needs = {}
-    tops = {name.partition(".")[0] for name in state["imported"]}
+    tops = {name.partition(".")[0] for name in imported}
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
         found = needs.setdefault(top, set())
@@ -795,12 +817,6 @@ def collect_all():
         gc.collect()
 
 
-names = "stdin", "stdout", "stderr"
-terminals = [stream is not None and stream.isatty() for stream in originals]
-raw_streams = [None, None, None]
-streams = [None, None, None]
-
-
 def stream_settings(fd):
     """What create_stdio() of CPython was told, and what the recipe changed."""
     stream = originals[fd]
@@ -810,9 +826,6 @@ def stream_settings(fd):
     changed = changed or stream.line_buffering != chosen
     lines = stream.line_buffering if changed else None
     return stream, unbuffered, stream.encoding, stream.errors, lines, stream.write_through
-
-
-bit_generators = []  # all that were found: the collector does not show frozen ones
 
 
 def random_generators():
@@ -855,7 +868,7 @@ def fork_hooks(lists):
 
     Idle are those of the standard library that mend locks and forget threads:
     no thread was lost. The program's forks need them again."""
-    found = [(hooks, hooks[:]) for hooks in lists or lists_of_fork_hooks()]
+    found = [(hooks, tuple(hooks)) for hooks in lists or lists_of_fork_hooks()]
     for hooks, every in found:
         hooks[:] = [hook for hook in every if not is_idle_hook(hook)]
     return found
@@ -887,13 +900,6 @@ def is_idle_hook(hook):
     futures = sys.modules.get("concurrent.futures.thread")
     lock = getattr(futures, "_global_shutdown_lock", None)
     return lock is not None and getattr(hook, "__self__", None) is lock
-
-
-# --- The woken process ----------------------------------------------------
-
-
-hook_lists = []
-modules = {}
 
 
 def settle():
@@ -936,10 +942,6 @@ def settle():
         "atexit_run": atexit._run_exitfuncs,
         "thread_count": _thread._count,
         "collect": gc.collect,
-        "tracked": gc.get_objects,
-        "freeze": gc.freeze,
-        "frozen": gc.get_freeze_count,
-        "unfreeze": gc.unfreeze,
         "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
         "raw_streams": raw_streams,
         "is_finalizing": True.__bool__,
@@ -952,6 +954,11 @@ def settle():
         "containers": [sys.meta_path, sys.path_hooks, sys.path_importer_cache],
     }
 
+
+built = set(globals()) - kept
+
+
+# --- The woken process ----------------------------------------------------
 
 always_ignored = _signal.SIGPIPE, _signal.SIGXFSZ  # by CPython itself
 

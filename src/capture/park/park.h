@@ -10,6 +10,7 @@
  *   hook.c      is loaded, hides itself, notices the sentinel
  *   capture.c   runs the recipe, reports, tidies up, parks
  *   observe.c   what the recipe looks at: files, variables, who asks for the time ...
+ *   collector.c freezes the image's objects, and what the gc module says of that
  *   settle.c    spends the free blocks of the allocators before parking
  *   gate.c      the control socket: messages, the park itself
  *   request.c   the request, parsed
@@ -71,10 +72,6 @@ struct origin {
     F(atexit_run)    /* atexit._run_exitfuncs */ \
     F(thread_count)  /* _thread._count */ \
     F(collect)       /* gc.collect */ \
-    F(tracked)       /* gc.get_objects */ \
-    F(freeze)        /* gc.freeze */ \
-    F(frozen)        /* gc.get_freeze_count */ \
-    F(unfreeze)      /* gc.unfreeze */ \
     F(stream_types)  /* io.TextIOBase, io.BufferedIOBase, io.RawIOBase */ \
     F(raw_streams)   /* list: what is beneath the standard streams */ \
     F(environ_set)   /* dict: what modules have set in os.environ */ \
@@ -89,6 +86,7 @@ struct image_objects { IMAGE_OBJECTS(F) };
 
 struct image {
     PyObject *inside;             /* the namespace of inside.py; NULL while a recipe runs */
+    PyObject *build;              /* code: the part of inside.py that is for one build */
     union {
         struct { /* struct image_objects, without a name */
 #define F(name) PyObject *name;
@@ -97,7 +95,6 @@ struct image {
         };
         PyObject *held[sizeof(struct image_objects) / sizeof(PyObject *)];
     };
-    long frozen_count;
     Py_ssize_t builtins_size;
     const char *coerced_lc_ctype; /* set by PEP 538, or NULL */
     long path_index;              /* of a program's own entry in sys.path; -1 for none */
@@ -111,6 +108,17 @@ extern struct image image;
 /* capture.c: never return. The recipe is a line of Python for inside.py. */
 _Noreturn void capture(void);
 _Noreturn void capture_more(const char *recipe);
+
+/* collector.c */
+bool collector_stand_in(void);             /* before the recipe; false: an unknown gc module */
+void collector_freeze(void);               /* all but __main__, before parking */
+void collector_hide(PyObject *inside);     /* what is ours */
+void collector_show(void);                 /* ... again, to change or to free it */
+void collector_begin(void);                /* a program runs from now on */
+bool collector_is_thawed(void);            /* it has had a look at the image's objects */
+void collector_thaw(void);                 /* from now on they are as any others */
+void collector_end(void);                  /* everything is to be freed, unless the program froze it */
+PyObject *collector_objects(void);         /* all that are not frozen, as a new list, or NULL */
 
 /* settle.c */
 void settle_allocators(void);

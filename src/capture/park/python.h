@@ -124,6 +124,7 @@ enum {
     F(int, PyObject_GC_IsTracked, (PyObject *)) \
     F(void, PyObject_GC_Track, (void *)) \
     F(void, PyObject_GC_UnTrack, (void *)) \
+    F(PyObject *, PyObject_Call, (PyObject *, PyObject *, PyObject *)) \
     F(PyObject *, PyObject_CallFunctionObjArgs, (PyObject *, ...)) \
     F(void, PyObject_CallFinalizer, (PyObject *)) \
     F(PyObject *, PyObject_CallMethod, (PyObject *, const char *, const char *, ...)) \
@@ -153,9 +154,13 @@ enum {
 #define PY_OBJECTS(F) \
     F(_Py_NoneStruct) \
     F(PyCode_Type) \
+    F(PyDict_Type) \
+    F(PyFunction_Type) \
     F(PyList_Type) \
     F(PyLong_Type) \
     F(PyModule_Type) \
+    F(PySet_Type) \
+    F(PyTuple_Type) \
     F(PyUnicode_Type)
 
 /* Exported pointers to objects. */

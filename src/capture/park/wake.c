@@ -185,6 +185,7 @@ _Noreturn void wake(void)
     interrupted = connect_python(&request);
     interrupted = renew_python() || interrupted;
     record_remember(&request);
+    collector_begin();
     if (request.head.flags & FLAG_AWAIT_GO)
         gate_await_go();
     /* In this order: a signal that has waited may stop or end the process, and
