@@ -44,11 +44,16 @@ pub(super) fn check(path: &Path, found: &Metadata) -> Result<()> {
 /// followed and not a regular file.
 pub(super) fn trusted_file(path: &Path) -> Result<Metadata> {
     let found = fs::symlink_metadata(path).doing("read", path)?;
-    if !found.is_file() {
-        return Err(Error::failed(format!("{} is not a regular file", path.display())));
-    }
-    check(path, &found)?;
+    trusted(path, &found)?;
     Ok(found)
+}
+
+/// That a file with this metadata is a regular one and may be trusted.
+pub(super) fn trusted(path: &Path, found: &Metadata) -> Result<()> {
+    match found.is_file() {
+        true => check(path, found),
+        false => Err(Error::failed(format!("{} is not a regular file", path.display()))),
+    }
 }
 
 /// The beginning of a file that may be trusted, and its metadata; `None` if it cannot be

@@ -6,6 +6,7 @@
 //!
 //! Each page is compared with its hash, so that damage is not made to look sound.
 
+use std::fs::File;
 use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -89,6 +90,8 @@ impl Store {
         fault::point("freeze-compressed");
         let mark = |path: &Path| path.symlink_metadata().map(|found| (found.dev(), found.ino()));
         let ours = mark(&packed).doing("read", &packed)?;
+        // As long as it is open, no other file can have its number.
+        let _ours_stays = File::open(&packed).doing("open", &packed)?;
         if !durable::put(&packed, &layout.packs(), &cold)? {
             return Ok(None); // somebody else was quicker
         }

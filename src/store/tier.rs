@@ -145,10 +145,7 @@ pub(super) fn is_cold(layout: &Layout, id: &PackId) -> Result<bool> {
     let path = layout.cold_pack(id);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        found => {
-            found.doing("read", &path)?;
-            access::trusted_file(&path).map(|_| true)
-        }
+        found => access::trusted(&path, &found.doing("read", &path)?).map(|()| true),
     }
 }
 

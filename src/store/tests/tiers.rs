@@ -320,6 +320,33 @@ fn many_who_want_a_cold_pack_bring_it_back_once() {
 }
 
 #[test]
+fn many_who_freeze_and_thaw_at_once_all_succeed() {
+    // On a disk: there a new file may be known by the number of one that is gone.
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let memory = pages(1..=40);
+    let image = build(&store, record("one"), &memory).unwrap();
+    let packs = packs(&store, &image);
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let (dir, image, packs) = (store.dir(), &image, &packs);
+            scope.spawn(move || {
+                for _ in 0..60 {
+                    let store = Store::open(dir).unwrap();
+                    match number % 2 {
+                        0 => _ = freeze(&store, image),
+                        _ => RunStore::open(dir).unwrap().unwrap().thaw(packs, PATIENCE).unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    store.thaw(&packs, PATIENCE).unwrap();
+    assert_eq!(read_back(&store, &image.id), memory);
+    assert_clean(&store, &["one"]);
+}
+
+#[test]
 fn whoever_is_too_slow_is_not_waited_for() {
     let (_dir, store, image, _) = with_image();
     freeze(&store, &image);
