@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLACES = ROOT / "target/conformance"
-DEADLINE = 600  # seconds for one suite
+DEADLINE = 1200  # seconds for one suite
 
 
 class Trouble(Exception):
@@ -46,14 +46,13 @@ PACKAGES = [
     Package("flask==3.1.3", "python-dotenv==1.2.1 asgiref==3.11.0", "flask", "tests"),
     Package("filelock==3.19.1", "pytest-timeout==2.4.0 pytest-mock==3.15.1 pytest-asyncio==1.2.0 virtualenv==20.35.4",
             "filelock", "tests"),
-    Package("psutil==7.2.2", "", "psutil", "tests"),
+    Package("psutil==7.2.2", "", "psutil", "tests/test_process.py tests/test_connections.py tests/test_misc.py"),
     Package("tornado==6.5.2", "", "tornado.web, tornado.process", "--pyargs tornado.test.process_test "
             "tornado.test.autoreload_test tornado.test.ioloop_test tornado.test.iostream_test tornado.test.log_test "
             "tornado.test.netutil_test tornado.test.gen_test tornado.test.concurrent_test", has_source=False),
-    Package("numpy==2.2.6", "hypothesis==6.148.3", "numpy", "--pyargs "
-            "numpy.random.tests.test_random numpy.random.tests.test_generator_mt19937 numpy.random.tests.test_smoke "
-            "numpy.random.tests.test_seed_sequence numpy.lib.tests.test_io numpy._core.tests.test_errstate "
-            "numpy._core.tests.test_mem_policy numpy.testing.tests", has_source=False),
+    Package("numpy==2.2.6", "hypothesis==6.148.3", "numpy", "--pyargs numpy.random.tests.test_random "
+            "numpy.random.tests.test_generator_mt19937 numpy.random.tests.test_seed_sequence "
+            "numpy._core.tests.test_errstate numpy.testing.tests", has_source=False),
     Package("joblib==1.5.2", "numpy==2.2.6 psutil==7.2.2", "joblib", "--pyargs "
             "joblib.test.test_hashing joblib.test.test_memory joblib.test.test_numpy_pickle joblib.test.test_disk "
             "joblib.test.test_func_inspect joblib.test.test_logger joblib.test.test_store_backends "
