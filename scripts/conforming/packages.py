@@ -34,8 +34,8 @@ class Package:
     def __init__(self, name, needs, imports, arguments, left_out=None, has_source=True, oldest=(3, 10)):
         self.name, self.version = name.split("==")
         self.needs = ["pytest==8.4.2", name, *needs.split()]
-        self.imports, self.arguments, self.left_out = imports, arguments.split(), left_out or {}
-        self.has_source, self.oldest = has_source, oldest
+        self.imports, self.arguments, self.has_source = imports, arguments.split(), has_source
+        self.left_out, self.oldest = left_out or {}, oldest
 
 
 PACKAGES = [
@@ -164,13 +164,12 @@ def run_suite(argv, package, env, work, cwd):
 
 
 def compare(package, python, pyimg, pyrun, work):
-    version = output_of([python, "-c", "import platform; print(platform.python_version())"]).strip()
-    if tuple(map(int, version.split(".")[:2])) < package.oldest:
+    version = output_of([python, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"]).strip()
+    if tuple(map(int, version.split(".")))[:2] < package.oldest:
         raise Trouble(f"needs Python {'.'.join(map(str, package.oldest))}")
     place = PLACES / version / package.name
     install(package, python, place)
     own, cwd, work = place / "venv/bin/python", place / "source", Path(work, package.name)
-    shutil.rmtree(work, ignore_errors=True)
     env = environment(place / "venv", PYIMG_DIR=f"{work}/store", PYIMG_BUILD="off", PYIMG_LOG="debug")
     recipe = "import " + ", ".join(filter(None, ["pytest", package.imports]))
     output_of([pyimg, "build", recipe, "--name", "suite", "--python", own], env, cwd)
