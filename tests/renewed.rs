@@ -144,3 +144,86 @@ fn random_bytes_that_a_module_keeps_are_refused_however_they_are_drawn() {
         }
     });
 }
+
+/// Says which hooks have run, and what they have found.
+const HOOKS: &str = "
+import os, random, threading
+import snapshot_restore_py as hooks
+LOG = []
+FOUND = []
+R = random.Random()
+def look(name):
+    LOG.append(name)
+    if name in ('child 1', 'restored 1'):
+        current = threading.main_thread().native_id == os.getpid() == threading.get_native_id()
+        FOUND.append((R.random(), current))
+for n in '12':
+    names = {'before': 'before ' + n, 'after_in_parent': 'parent ' + n, 'after_in_child': 'child ' + n}
+    os.register_at_fork(**{k: lambda name=name: look(name) for k, name in names.items()})
+    hooks.register_before_snapshot(look, 'snapshot ' + n)
+    hooks.register_after_restore(look, name='restored ' + n)
+";
+
+/// Installs the package into a directory; false, having said so, if it cannot be had.
+fn install_hooks(python: &Python, into: &Path) -> bool {
+    let mut pip = std::process::Command::new(&python.path);
+    pip.args(["-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]);
+    let output = run(pip.arg("--target").arg(into).arg("snapshot-restore-py"));
+    if !output.status.success() {
+        println!("skipped: {}", output.stderr_text());
+    }
+    output.status.success()
+}
+
+#[test]
+fn the_hooks_for_copied_processes_run() {
+    if !common::criu() {
+        return;
+    }
+    let shared = ground().dir("hooks");
+    if !install_hooks(common::a_python(), &shared) {
+        return;
+    }
+    let package = std::fs::read_to_string(shared.join("snapshot_restore_py.py")).unwrap();
+    let program = "import hooked\nprint(','.join(hooked.LOG))\nprint(hooked.FOUND)\n";
+    with_each(&common::three_pythons(), |python| {
+        let base = [("snapshot_restore_py.py", &*package), ("hooked.py", HOOKS)];
+        let files = [&base[..], &[("program.py", program)]].concat();
+        let script = place(&files).join("program.py");
+        let lab = Lab::with(python, &["--script", text(&script)]);
+        let said = [(); 2].map(|()| lab.hit(&[text(&script)]).success());
+        let snapshot = "snapshot 2,snapshot 1";
+        let waking = "before 2,before 1,child 1,child 2,restored 1,restored 2";
+        assert_eq!(said[0].lines().next(), Some(&*format!("{snapshot},{waking}")));
+        assert_ne!(said[0].lines().nth(1), said[1].lines().nth(1), "{}", python.label);
+        assert!(!said[0].contains("False"), "{said:?}");
+        let built = lab.build(&["--from", IMAGE, "--name", "grown", "import decimal"]);
+        assert!(built.status.success(), "{}", built.stderr_text());
+        let grown = lab.hit(&["--image", "grown", text(&script)]).success();
+        let growing = "restored 1,restored 2";
+        let expected = format!("{snapshot},{growing},{snapshot},{waking}");
+        assert_eq!(grown.lines().next(), Some(&*expected), "{}", python.label);
+        // What they raise, and what they end.
+        let broken = |hook: &str| {
+            let module = format!("import snapshot_restore_py as hooks\n{hook}\n");
+            let files =
+                [&base[..], &[("broken.py", &module), ("program.py", "import broken\nprint(1)")]];
+            place(&files.concat()).join("program.py")
+        };
+        let script = broken("@hooks.register_before_snapshot\ndef fails(): 1 / 0");
+        let built = lab.build(&["--name", "broken", "--script", text(&script)]);
+        let error = built.stderr_text();
+        assert!(error.contains("in fails") && error.contains("ZeroDivisionError"), "{error}");
+        assert!(!error.contains("<pyimg>") && built.code() == 1, "{error}");
+        let script = broken("@hooks.register_after_restore\ndef fails(): raise ValueError('no')");
+        let built = lab.build(&["--name", "broken", "--script", text(&script)]);
+        assert!(built.status.success(), "{}", built.stderr_text());
+        let (reason, output) = lab.miss(&["--image", "broken", text(&script)]);
+        assert!(reason.contains("a hook after restoring: no"), "{reason}");
+        assert_eq!(output.success(), "1\n");
+        let ends = "import threading\nE = threading.Event()\nT = threading.Thread(target=E.wait)\nT.start()\n\
+            @hooks.register_before_snapshot\ndef end(): E.set(); T.join()";
+        let built = lab.build(&["--name", "ended", "--script", text(&broken(ends))]);
+        assert!(built.status.success(), "{}", built.stderr_text());
+    });
+}

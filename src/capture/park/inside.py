@@ -528,7 +528,8 @@ def notes_of(draws):
     of a generator that gets another."""
     drawn.extend(draw[0] for draw in draws)
     used = find_seeded()
-    drawn[:] = [seed for seed in drawn if seed in used]
+    # Of numpy's also those from which a jumped generator or a copy began.
+    drawn[:] = [d for d in drawn if d in used or len(d) < TWISTER_SEED and uses_numpy()]
     renewed_by = {importing for seed, _, _, _, importing in draws if seed in used}
     notes = []
     for seed, kind, nearest, function, importing in draws:
