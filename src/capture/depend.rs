@@ -29,8 +29,9 @@ const TIME_RENEWED: [&str; 1] = ["logging"];
 /// `random` make generators that need no seed.)
 const RANDOM_RENEWED: [&str; 3] = ["multiprocessing.process", "random", "secrets"];
 
-/// Modules of the standard library whose random bytes are kept by whoever calls them.
-const DRAWS_FOR_OTHERS: [&str; 2] = ["secrets", "uuid"];
+/// Modules of the standard library whose random bytes are kept by whoever calls them. (Seeds
+/// of generators are not among them: those get others.)
+const DRAWS_FOR_OTHERS: [&str; 3] = ["random", "secrets", "uuid"];
 
 impl Dumped {
     /// Everything that the imports depended on, together with what the image depended on

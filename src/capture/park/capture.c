@@ -178,13 +178,17 @@ static PyObject *run_step(PyObject *source, PyObject *namespace)
     return result;
 }
 
+static _Noreturn void fail_with(PyObject *inside, PyObject *problem)
+{
+    py.PyErr_Restore(py.PyObject_Type(problem), problem,
+                     py.PyObject_GetAttrString(problem, "__traceback__"));
+    end(inside, program_unhandled());
+}
+
 static void run_recipe(PyObject *inside, PyObject *steps)
 {
-    if (!python_is(steps, py.PyList_Type)) { /* the exception that prevented them */
-        py.PyErr_Restore(py.PyObject_Type(steps), steps,
-                         py.PyObject_GetAttrString(steps, "__traceback__"));
-        end(inside, program_unhandled());
-    }
+    if (!python_is(steps, py.PyList_Type)) /* the exception that prevented them */
+        fail_with(inside, steps);
     for (Py_ssize_t i = 0; i < py.PyList_Size(steps); i++) {
         PyObject *step = py.PyList_GetItem(steps, i);
         PyObject *namespace = py.PyTuple_GetItem(step, 1);
@@ -198,14 +202,35 @@ static void run_recipe(PyObject *inside, PyObject *steps)
     python_drop(steps);
 }
 
+/* What modules want done before they are part of an image is part of their import: it may
+ * end what an image cannot hold, it is observed, and it fails as the recipe does. */
+static void before_snapshot(PyObject *inside)
+{
+    PyObject *problem = call(inside, "before_snapshot", NULL);
+
+    if (python_is(problem, py.PyExc_SystemExit))
+        refuse_object(call(inside, "exit_text", problem));
+    if (problem != PY_NONE)
+        fail_with(inside, problem);
+    python_drop(problem);
+}
+
 /* Runs the recipe and says what it looked at. */
 static void observe_recipe(PyObject *inside, const char *begin)
 {
     const char *changed;
+    PyObject *draws, *notes;
     int journal;
 
     observe_begin(py.PyDict_GetItemString(inside, "hear"));
     run_recipe(inside, call(inside, begin, NULL));
+    before_snapshot(inside);
+    draws = observe_draws();
+    if (observe_clock_was_read())
+        drop_call(inside, "note_clock");
+    notes = call(inside, "notes_of", draws);
+    python_drop(draws);
+    observe_note_draws(notes);
     changed = observe_changes();
     if (changed != NULL)
         refuse(changed);

@@ -34,9 +34,19 @@ state = {"start": 0, "path0": None, "path_index": 0}
 imported = BEFORE
 environ_set = {}  # what modules have set in os.environ, for every program
 environ_unset = []
-bit_generators = []  # all that were found: the collector does not show frozen ones
+drawn = []  # the seeds that the system gave, also in the images before
+clock_was_read = []  # True, if anywhere
+generators = []  # all that were ever found: the collector does not show frozen ones
+twisters = []  # of them the random.Random's that the system has seeded
+bit_generators = []  # numpy's, likewise
+sequences = []  # and what numpy makes its seeds of
 hook_lists = []
 modules = {}
+
+
+def sequence_of(generator):
+    """What one of numpy's generators has its seed from."""
+    return getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
 
 
 # --- The build ------------------------------------------------------------
@@ -69,7 +79,7 @@ def begin():
     """The steps that C has to run, [(source text or code, namespace)], or the
     exception that prevented them."""
     observe()
-    return attempt()
+    return attempt(steps)
 
 
 def begin_again():
@@ -83,23 +93,31 @@ def begin_again():
     threading = sys.modules.get("threading")
     if threading:
         threading._main_thread._set_native_id()
-    hooks = sys.modules.get("snapshot_restore_py")
-    if hooks:
-        for function, arguments, keywords in hooks.get_after_restore():
-            function(*arguments, **keywords)
+    problem = attempt(after_restore)
     observe()
-    return attempt()
+    return problem or attempt(steps)
 
 
-def attempt():
+def attempt(action):
+    """What this gives, or the exception that it raises, with none of our frames."""
     try:
-        state["steps"] = steps()
-        return state["steps"]
+        return action()
     except BaseException as problem:
         traceback = problem.__traceback__
         while traceback and traceback.tb_frame.f_code.co_filename == "<pyimg>":
             traceback = traceback.tb_next
         return problem.with_traceback(traceback)
+
+
+def before_snapshot():
+    """The hooks of the package snapshot-restore-py, in the order that it documents."""
+    return attempt(run_before_snapshot)
+
+
+def run_before_snapshot():
+    hooks = sys.modules.get("snapshot_restore_py")
+    for function, arguments, keywords in hooks.get_before_snapshot()[::-1] if hooks else ():
+        function(*arguments, **keywords)
 
 
 def drop_variable(name):
@@ -111,6 +129,11 @@ def drop_variable(name):
 
 
 def steps():
+    state["steps"] = found = first_steps()
+    return found
+
+
+def first_steps():
     if RECIPE["kind"] == "code":
         stand_in(["-c"], ["-c", RECIPE["code"]], "")
         return [(RECIPE["code"] + "\n", main_names_copy())]
@@ -507,6 +530,143 @@ temporary = {}  # path: module
 finder = Finder()
 
 
+# --- Generators -----------------------------------------------------------
+# One that has its seed from the system gets another at each start; one that the code
+# has seeded itself goes on where it was left, as it would in plain Python. They are told
+# apart by what the system gave.
+
+FURTHEST = 200  # refills of its 624 words after which a Mersenne Twister is recognised
+TWISTER_SEED = 2496  # bytes
+
+
+def note_clock():
+    clock_was_read[:] = [True]
+
+
+def notes_of(draws):
+    """Records for the journal, as observe.c has them, of those draws that are not the seed
+    of a generator that gets another."""
+    drawn.extend(draw[0] for draw in draws)
+    used = find_seeded()
+    # Of numpy's also those from which a jumped generator or a copy began.
+    drawn[:] = [d for d in drawn if d in used or len(d) < TWISTER_SEED and uses_numpy()]
+    renewed_by = {importing for seed, _, _, _, importing in draws if seed in used}
+    notes = []
+    for seed, kind, nearest, function, importing in draws:
+        # Python up to 3.10 seeds each of its generators twice.
+        if seed in used or len(seed) == TWISTER_SEED and importing in renewed_by:
+            continue
+        # numpy made one that is gone, to fill it with another's state: nobody has the seed.
+        if (nearest, function, len(seed)) == ("random", "getrandbits", 16) and uses_numpy():
+            kind = "m"
+        notes.append(f"{kind}{nearest}\t{importing}")
+    return notes
+
+
+def uses_numpy():
+    return "numpy.random.bit_generator" in sys.modules
+
+
+def find_seeded():
+    """Finds the generators that the system has seeded; gives their seeds."""
+    random = sys.modules.get("random")
+    if not drawn or not random:
+        return set()
+    gc.collect()
+    numpy = sys.modules.get("numpy.random.bit_generator")
+    kinds = random.Random, *((numpy.BitGenerator, numpy.SeedSequence) if numpy else ())
+    known = set(map(id, generators))
+    generators.extend(o for o in gc.get_objects() if isinstance(o, kinds) and id(o) not in known)
+    return find_twisters(random) | (find_numpy_generators(numpy) if numpy else set())
+
+
+def find_twisters(random):
+    """Sets `twisters`; gives their seeds."""
+    found = [g for g in generators if isinstance(g, random.Random)]
+    found = [g for g in found if not isinstance(g, random.SystemRandom)]  # its state is unused
+    seeds = [seed for seed in drawn if len(seed) == TWISTER_SEED]
+    starts = {seed: twister(int.from_bytes(seed, sys.byteorder)) for seed in seeds}
+    used = recognised([(g, words_of(g)) for g in found], starts)
+    twisters[:] = [g for g in found if id(g) in used]
+    return set(used.values())
+
+
+def twister(seed):
+    from _random import Random
+
+    random = Random()
+    random.seed(seed)  # as an argument above Python 3.9 takes its hash
+    return random
+
+
+def words_of(random):
+    """A few words of its state; the first has hardly any bits."""
+    from _random import Random
+
+    return Random.getstate(random)[1:4]
+
+
+def recognised(states, starts):
+    """Which of these Mersenne Twisters, [(object, words)], began like one of those,
+    {seed: twister}, and have gone on from there: {id: seed}."""
+    waiting = {}
+    for generator, words in states:
+        waiting.setdefault(words, []).append(id(generator))
+    found = {}
+    for _ in range(FURTHEST):
+        for seed, start in starts.items():
+            found.update((one, seed) for one in waiting.pop(words_of(start), ()))
+        if not waiting:
+            break
+        for start in starts.values():
+            start.getrandbits(32 * 624)
+    return found
+
+
+def find_numpy_generators(numpy):
+    """Sets `bit_generators` and `sequences`; gives their seeds."""
+    entropy = {}
+    for seed in drawn:
+        if 8 < len(seed) < TWISTER_SEED:
+            entropy[int.from_bytes(seed, "little")] = entropy[int.from_bytes(seed, "big")] = seed
+    all_sequences = [g for g in generators if isinstance(g, numpy.SeedSequence)]
+    sequences[:] = [s for s in all_sequences if isinstance(s.entropy, int) and s.entropy in entropy]
+    fresh = [numpy.SeedSequence(number) for number in entropy]
+    known = set(map(id, sequences))
+    found = [g for g in generators if isinstance(g, numpy.BitGenerator)]
+    seeded = [g for g in found if id(sequence_of(g)) in known]
+    bit_generators[:] = [g for g in seeded if is_of_one(g, sequences + fresh)]
+    used = {entropy[s.entropy] for s in sequences}
+    # A RandomState that was seeded again has forgotten how.
+    legacy = [g for g in found if sequence_of(g) is None and type(g).__name__ == "MT19937"]
+    if legacy:
+        starts = {entropy[s.entropy]: twister(0) for s in fresh}
+        for s in fresh:
+            starts[entropy[s.entropy]].setstate((*numpy_words(type(legacy[0])(s)), 624))
+        seeds = recognised([(g, numpy_words(g)[1:4]) for g in legacy], starts)
+        bit_generators.extend(g for g in legacy if id(g) in seeds)
+        used.update(seeds.values())
+    return used
+
+
+def numpy_words(generator):
+    return tuple(generator.state["state"]["key"].tolist())
+
+
+def is_of_one(generator, sequences):
+    """Whether it has its state from one of these seeds, as far as that can be told: a copy
+    or a jumped generator has another's state, and a seed of its own that nobody used."""
+    stream = stream_of(generator)
+    return stream is None or any(stream_of(type(generator)(s)) == stream for s in sequences)
+
+
+def stream_of(generator):
+    """What of its state is never another."""
+    state = generator.state["state"]
+    part = "inc" if "inc" in state else "key" if "counter" in state else None
+    return part and str(state[part])
+
+
 # --- What came of it ------------------------------------------------------
 
 
@@ -789,10 +949,6 @@ def exists(path):
 
 def tidy():
     """Takes away what the recipe's run left behind; the streams still work."""
-    hooks = sys.modules.get("snapshot_restore_py")
-    if hooks:
-        for function, arguments, keywords in reversed(hooks.get_before_snapshot()):
-            function(*arguments, **keywords)
     if state["path0"] is not None:
         own = own_entry()
         state["path_index"] = -1 if own is None else own  # -1: the recipe wants none
@@ -828,38 +984,49 @@ def stream_settings(fd):
     return stream, unbuffered, stream.encoding, stream.errors, lines, stream.write_through
 
 
-def random_generators():
-    """numpy's generators that nobody seeded: those have 128 bits of entropy."""
-    module = sys.modules.get("numpy.random.bit_generator")
-    if not module:
-        return []
+def forget_normals():
+    """numpy's legacy generators keep the second of a pair of normals."""
+    module = sys.modules.get("numpy.random.mtrand")
     known = set(map(id, bit_generators))
-    new = [o for o in gc.get_objects() if isinstance(o, module.BitGenerator)]
-    bit_generators.extend(o for o in new if id(o) not in known)
-    found = [o for o in bit_generators if (entropy_of(o) or 0) >> 64]
-    legacy = sys.modules["numpy.random.mtrand"]._rand
-    if legacy._bit_generator in found and legacy.get_state(legacy=False)["has_gauss"]:
-        legacy.seed()  # forgets the second half of a pair of normals
-    return found
-
-
-def entropy_of(generator):
-    sequence = getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
-    entropy = getattr(sequence, "entropy", None)
-    return entropy if isinstance(entropy, int) else None
+    for legacy in gc.get_objects() if known else ():
+        if isinstance(legacy, module.RandomState) and id(legacy._bit_generator) in known:
+            state = legacy.get_state(legacy=False)
+            if state["has_gauss"]:
+                legacy.set_state(dict(state, has_gauss=0, gauss=0.0))
 
 
 def state_memory(generator):
-    """An MT19937's 624 words and position as a memoryview, if that is how they
-    lie: to fill them is much less work than to ask numpy."""
+    """The 624 words and position of numpy's global MT19937 as a memoryview, if that is
+    how they lie: to fill them is much less work than to ask numpy."""
     ctypes = sys.modules.get("ctypes")
-    if not ctypes or type(generator).__name__ != "MT19937":
+    if not ctypes or generator is not sys.modules["numpy.random.mtrand"]._rand._bit_generator:
         return None
     memory = (ctypes.c_char * 2500).from_address(generator.ctypes.state_address)
     view = memoryview(memory).cast("B")
     now = generator.state["state"]
     same = now["key"].tobytes() + now["pos"].to_bytes(4, sys.byteorder) == view.tobytes()
     return view if same else None
+
+
+def state_of_seeded():
+    """The state of `random` itself if the code has seeded it: its hook for forks takes
+    that away. Where the clock was read that may have been the seed: no matter then."""
+    random = sys.modules.get("random")
+    inst = getattr(random, "_inst", None)
+    if inst is None or clock_was_read or any(inst is known for known in twisters):
+        return None
+    return inst.getstate()
+
+
+def stand_ins():
+    """Generators to rehearse with: the others have to be recognised if the image grows."""
+    random = sys.modules.get("random")
+    new = [(type(g)(), None) for g, memory in numpy_generators if memory is None]
+    return (
+        [random.Random()] if twisters else [],
+        [s for s in (sequence_of(g) for g, _ in new) if s is not None],
+        new,
+    )
 
 
 def fork_hooks(lists):
@@ -906,15 +1073,18 @@ def settle():
     """Says what C needs to know and prepares waking. The descriptors are pipes:
     a caller's pipes then need no new streams. An image that grows comes here
     again, and objects that it keeps stay the same, so that their pages do."""
-    global streams, generators, hook_lists, parked_as
+    global streams, numpy_generators, seeded_state, hook_lists, parked_as
     parked_as = posix.getpid()
     streams = [stream_settings(fd) for fd in range(3)]
-    generators = [(found, state_memory(found)) for found in random_generators()]
+    forget_normals()
+    numpy_generators = [(found, state_memory(found)) for found in bit_generators]
+    seeded_state = state_of_seeded()
     known_lists = [hooks for hooks, _ in hook_lists]
     hook_lists = []
     # A rehearsal: caches that this fills need not be written to on waking.
     wake([0, 1, 2], [], [], False)
-    renew(rehearsal=True)
+    renew_generators(*stand_ins())
+    renew()
     hook_lists = fork_hooks(known_lists)
     sys.argv.clear()
     getattr(sys, "orig_argv", []).clear()
@@ -932,7 +1102,8 @@ def settle():
             modules[name] = module
     return {
         "wake": wake,
-        "renew": renew,
+        "renew": renew_all,
+        "renewed": renewed,
         "environ": posix.environ,
         "os_environ": os.environ._data if os else None,
         "argv": sys.argv,
@@ -1003,17 +1174,58 @@ def connect(fd):
     stream.mode = "w" if fd else "r"
 
 
-def renew(rehearsal=False):
-    """What must differ from run to run, and what remembers a process. The
-    hooks for forks have just run; they also seeded the `random` module."""
+def renew_all():
+    renew_generators(twisters, sequences, numpy_generators)
+    renew()
+
+
+def renewed():
+    """Everything is, and the hooks for forks have run."""
     for hooks, every in hook_lists:
         hooks[:] = every
-    get = sys.modules.get
-    for generator, memory in generators:
+    if seeded_state:
+        sys.modules["random"]._inst.setstate(seeded_state)
+    after_restore()
+
+
+def after_restore():
+    """The other hooks of snapshot-restore-py."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    for function, arguments, keywords in hooks.get_after_restore() if hooks else ():
+        function(*arguments, **keywords)
+
+
+def renew_generators(twisters, sequences, numpy_generators):
+    """Gives them seeds from the system. What had one seed in common has again."""
+    for generator in twisters:
+        reseed(generator)
+    entropy = {}
+    for sequence in sequences:
+        before = sequence.entropy
+        sequence.__init__(
+            entropy.get(before),
+            spawn_key=sequence.spawn_key,
+            pool_size=sequence.pool_size,
+            n_children_spawned=sequence.n_children_spawned,
+        )
+        entropy[before] = sequence.entropy
+    for generator, memory in numpy_generators:
         if memory:
             memory[:] = posix.urandom(624 * 4) + (624).to_bytes(4, sys.byteorder)
         else:
-            generator.state = type(generator)().state
+            generator.state = type(generator)(sequence_of(generator)).state
+
+
+def reseed(random):
+    from _random import Random
+
+    Random.seed(random)
+    random.gauss_next = None
+
+
+def renew():
+    """What must differ from run to run, and what remembers a process."""
+    get = sys.modules.get
     module = get("threading")
     if module:
         module._main_thread._set_native_id()
@@ -1050,7 +1262,3 @@ def renew(rehearsal=False):
     module = get("_ssl")
     if module and posix.getpid() == parked_as:  # another one makes OpenSSL seed itself
         module.RAND_add(posix.urandom(32), 32.0)
-    module = get("snapshot_restore_py")
-    if module and not rehearsal:
-        for function, arguments, keywords in module.get_after_restore():
-            function(*arguments, **keywords)

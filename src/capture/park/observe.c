@@ -344,108 +344,192 @@ VISIBLE char *secure_getenv(const char *name)
 
 /* --- Who does it ---------------------------------------------------------- */
 
-/* The name of a frame's module into `room`; says whether it is a module's own code
- * that runs there, as while it is imported. */
-static bool describe_frame(PyObject *frame, char *room, size_t size)
+enum { NAME = 256 };
+
+/* Who asks for something. */
+struct asker {
+    char nearest[NAME];  /* the module whose code does */
+    char function[NAME]; /* ... and which function */
+    char module[NAME];   /* the one that is being imported */
+};
+
+/* Names a frame's module and function. */
+static void describe_frame(PyObject *frame, char module[NAME], char function[NAME])
 {
     PyObject *globals = py.PyObject_GetAttrString(frame, "f_globals");
     PyObject *code = py.PyFrame_GetCode(frame);
-    PyObject *function = py.PyObject_GetAttrString(code, "co_name");
+    PyObject *called = py.PyObject_GetAttrString(code, "co_name");
     PyObject *name = globals == NULL ? NULL : py.PyDict_GetItemString(globals, "__name__");
-    const char *module = name != NULL && python_is(name, py.PyUnicode_Type)
-                             ? py.PyUnicode_AsUTF8(name) : NULL;
-    const char *called = function == NULL ? NULL : py.PyUnicode_AsUTF8(function);
-    bool is_module = called != NULL && strcmp(called, "<module>") == 0;
+    const char *text = name != NULL && python_is(name, py.PyUnicode_Type)
+                           ? py.PyUnicode_AsUTF8(name) : NULL;
 
-    snprintf(room, size, "%s", module == NULL ? "?" : module);
-    python_drop(function);
+    snprintf(module, NAME, "%s", text == NULL ? "?" : text);
+    text = called == NULL ? NULL : py.PyUnicode_AsUTF8(called);
+    snprintf(function, NAME, "%s", text == NULL ? "?" : text);
+    python_drop(called);
     python_drop(code);
     python_drop(globals);
-    return is_module;
 }
 
 /* With the interpreter held. No Python code runs. */
-static void note_frames(char kind)
+static void describe_asker(struct asker *who)
 {
     PyObject *type, *value, *traceback, *frame;
-    char nearest[256] = "", module[256] = "?", text[520];
+    char function[NAME] = "";
 
+    *who = (struct asker){.module = "?"};
     py.PyErr_Fetch(&type, &value, &traceback);
     frame = py.PyEval_GetFrame();
     py.Py_IncRef(frame);
-    while (frame != NULL) {
+    while (frame != NULL && strcmp(function, "<module>") != 0) {
         PyObject *caller;
-        bool is_module = describe_frame(frame, module, sizeof module);
 
-        if (nearest[0] == '\0')
-            strcpy(nearest, module);
+        describe_frame(frame, who->module, function);
+        if (who->nearest[0] == '\0') {
+            strcpy(who->nearest, who->module);
+            strcpy(who->function, function);
+        }
         caller = py.PyFrame_GetBack(frame);
         python_drop(frame);
         frame = caller;
-        if (is_module) {
-            python_drop(frame);
-            break;
-        }
     }
+    python_drop(frame);
     py.PyErr_Restore(type, value, traceback);
-    snprintf(text, sizeof text, "%s\t%s", nearest, module);
-    note(kind, text);
 }
 
-/* Not if it is a library's own thread that does it. */
-static void note_who(char kind)
+/* False if it is a library's own thread that asks, or nobody wants to know. */
+static bool find_asker(struct asker *who)
 {
     int before = errno;
 
     if (journal == -1 || busy || starting || py.PyGILState_GetThisThreadState() == NULL)
-        return;
+        return false;
     busy = true;
     if (py.PyGILState_Check()) {
-        note_frames(kind);
+        describe_asker(who);
     } else {
         int state = py.PyGILState_Ensure();
 
-        note_frames(kind);
+        describe_asker(who);
         py.PyGILState_Release(state);
     }
     busy = false;
     errno = before;
+    return true;
+}
+
+static void note_asker(char kind, const struct asker *who)
+{
+    char text[2 * NAME];
+
+    snprintf(text, sizeof text, "%s\t%s", who->nearest, who->module);
+    note(kind, text);
+}
+
+static void note_who(char kind)
+{
+    struct asker who;
+
+    if (find_asker(&who))
+        note_asker(kind, &who);
+}
+
+static bool is_python(const void *address)
+{
+    Dl_info library, python;
+
+    return dladdr(address, &library) != 0 &&
+           dladdr((void *)py.PySys_AddAuditHook, &python) != 0 &&
+           library.dli_fbase == python.dli_fbase;
+}
+
+/* By Python code, which may keep what it read; logging is given the time anew. */
+static bool clock_was_read;
+
+static void note_clock(const void *caller)
+{
+    struct asker who;
+
+    if (!find_asker(&who))
+        return;
+    note_asker('t', &who);
+    clock_was_read |= is_python(caller) && strcmp(who.module, "logging") != 0;
+}
+
+bool observe_clock_was_read(void)
+{
+    return clock_was_read;
 }
 
 VISIBLE int clock_gettime(clockid_t clock, struct timespec *now)
 {
     REAL(clock_gettime);
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
-        note_who('t');
+        note_clock(__builtin_return_address(0));
     return real(clock, now);
 }
 
 VISIBLE int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
     REAL(gettimeofday);
-    note_who('t');
+    note_clock(__builtin_return_address(0));
     return real(now, zone);
 }
 
 VISIBLE time_t time(time_t *now)
 {
     REAL(time);
-    note_who('t');
+    note_clock(__builtin_return_address(0));
     return real(now);
+}
+
+/* What Python's own library drew, until it is known whether it is the seed of a generator:
+ * that gets another one at each start. */
+struct draw {
+    struct draw *next;
+    char kind;
+    struct asker who;
+    size_t length;
+    char bytes[];
+};
+
+static struct draw *draws;
+
+static bool keep_draw(char kind, const struct asker *who, const void *bytes, size_t length)
+{
+    struct draw *draw = malloc(sizeof *draw + length);
+
+    if (draw == NULL)
+        return false;
+    draw->kind = kind;
+    draw->who = *who;
+    draw->length = length;
+    memcpy(draw->bytes, bytes, length);
+    draw->next = __atomic_load_n(&draws, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&draws, &draw->next, draw, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED))
+        ;
+    return true;
 }
 
 /* os.urandom waits for the kernel to have enough entropy; whoever only seeds a
  * generator or a hash table does not, or is another library. */
 VISIBLE ssize_t getrandom(void *room, size_t length, unsigned flags)
 {
-    Dl_info caller, python;
+    enum { LONGEST_SEED = 2496 }; /* a Mersenne Twister's */
+    ssize_t result;
+    struct asker who;
     REAL(getrandom);
-    if (journal != -1 && !starting)
-        note_who(flags == 0 && dladdr(__builtin_return_address(0), &caller) != 0 &&
-                         dladdr((void *)py.PySys_AddAuditHook, &python) != 0 &&
-                         caller.dli_fbase == python.dli_fbase
-                     ? 'n' : 'm');
-    return real(room, length, flags);
+    result = real(room, length, flags);
+    if (find_asker(&who)) {
+        bool by_python = is_python(__builtin_return_address(0));
+        char kind = by_python && flags == 0 ? 'n' : 'm';
+
+        if (!by_python || length > LONGEST_SEED || result != (ssize_t)length ||
+            !keep_draw(kind, &who, room, length))
+            note_asker(kind, &who);
+    }
+    return result;
 }
 
 VISIBLE int getentropy(void *room, size_t length)
@@ -664,6 +748,51 @@ const char *observe_changes(void)
            : process.nice != nice  ? "the nice value has been changed"
            : memcmp(limits, process.limits, sizeof limits) != 0 ? "a resource limit has been changed"
                                                                 : NULL;
+}
+
+/* --- Seeds ---------------------------------------------------------------- */
+
+static PyObject *draw_as_tuple(const struct draw *draw)
+{
+    const char kind[2] = {draw->kind, '\0'};
+    const char *const texts[] = {kind, draw->who.nearest, draw->who.function, draw->who.module};
+    PyObject *tuple = py.PyTuple_New(5);
+
+    py.PyTuple_SetItem(tuple, 0,
+                       py.PyBytes_FromStringAndSize(draw->bytes, (Py_ssize_t)draw->length));
+    for (int i = 0; i < 4; i++)
+        py.PyTuple_SetItem(tuple, i + 1, py.PyUnicode_FromString(texts[i]));
+    return tuple;
+}
+
+PyObject *observe_draws(void)
+{
+    PyObject *list = py.PyList_New(0);
+
+    busy = true;
+    while (draws != NULL) {
+        struct draw *draw = draws;
+        PyObject *tuple = draw_as_tuple(draw);
+
+        if (tuple == NULL || py.PyList_Append(list, tuple) == -1)
+            abort();
+        python_drop(tuple);
+        draws = draw->next;
+        explicit_bzero(draw->bytes, draw->length);
+        free(draw);
+    }
+    return list;
+}
+
+void observe_note_draws(PyObject *notes)
+{
+    for (Py_ssize_t i = 0; i < py.PyList_Size(notes); i++) {
+        const char *text = py.PyUnicode_AsUTF8(py.PyList_GetItem(notes, i));
+
+        note(text[0], text + 1);
+    }
+    python_drop(notes);
+    busy = false;
 }
 
 /* --- Beginning and end ---------------------------------------------------- */

@@ -15,6 +15,15 @@ void observe_begin(PyObject *hook);
  * any more, and no hook is left in the interpreter. */
 int observe_end(void);
 
+/* The random bytes that Python drew: a list of (bytes, kind, module, function, module that
+ * is being imported). Nothing is observed until records have been made of it, in a list that
+ * is let go. */
+PyObject *observe_draws(void);
+void observe_note_draws(PyObject *notes);
+
+/* Whether something was read from the clock that every run will share. */
+bool observe_clock_was_read(void);
+
 /* What the recipe has changed about the process that a program from the image would
  * not have, or NULL. */
 const char *observe_changes(void);

@@ -64,6 +64,7 @@ struct origin {
 #define IMAGE_OBJECTS(F) \
     F(wake)          /* inside.py's function */ \
     F(renew)         /* likewise */ \
+    F(renewed)       /* likewise */ \
     F(environ)       /* posix.environ */ \
     F(os_environ)    /* what os.environ keeps its variables in, or None */ \
     F(argv)          /* sys.argv */ \

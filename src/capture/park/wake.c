@@ -148,12 +148,14 @@ static bool connect_python(const struct request *request)
 }
 
 /* To a library this process is a copy, as after a fork: the hooks that it
- * registered for that case are the ones to run. */
+ * registered for that case are the ones to run. They find everything renewed. */
 static bool renew_python(void)
 {
+    bool interrupted = call_through_interrupts(image.renew, NULL, "renewing modules");
+
     py.PyOS_BeforeFork();
     py.PyOS_AfterFork_Child();
-    return call_through_interrupts(image.renew, NULL, "renewing modules");
+    return call_through_interrupts(image.renewed, NULL, "a hook after restoring") || interrupted;
 }
 
 static _Noreturn void grow(const struct request *request)
