@@ -10,7 +10,7 @@ if sys.argv[1:] == ["exec"]:
 if sys.argv[1:] == ["execve"]:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, lambda *a: 0)
-    os.execve("/bin/sh", ["sh", "-c", "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL=; grep ^Sig[BIC] /proc/self/status; ls -l /proc/self/fd | wc -l; exit 5"], {"A": "b"})
+    os.execve("/bin/sh", ["sh", "-c", "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL=; grep ^Sig[BIC] /proc/self/status | sed s/0000000181/0000000001/; ls -l /proc/self/fd | wc -l; exit 5"], {"A": "b"})
 if sys.argv[1:] == ["again"]:
     print("first", flush=True)
     os.execv(sys.executable, [sys.executable, __file__, "exec"])

@@ -1,8 +1,8 @@
-#: cProfile, profile, trace, timeit and doctest see the program as they see it by plain Python.
-#: run: python -m cProfile -o out program.py; python -c 'import pstats, os; s = pstats.Stats("out").stats; os.remove("out"); print(sorted((os.path.basename(f), l, n, c[:2]) for (f, l, n), c in s.items()))'
-#: run: python -m cProfile -s name program.py | grep -v " seconds$" | tr -s " " | cut -d" " -f 2,7-
+#: cProfile, profile, trace, timeit and doctest see of the program what they see by plain Python, but for the imports.
+#: run: python -m cProfile -o out program.py; python -c 'import pstats, os; s = pstats.Stats("out").stats; os.remove("out"); print(sorted((os.path.basename(f), l, n, c[:2]) for (f, l, n), c in s.items() if n in ("f", "g", "dumps", "encode", "iterencode")))'
+#: run: python -m cProfile -s name program.py | grep "program.py\|json" | grep -v "module>\|class" | tr -s " " | cut -d" " -f 2,7-
 #: run: python -m profile -s name program.py | grep program.py | tr -s " " | cut -d" " -f 2,7-
-#: run: python -m trace --count --missing -C . program.py; rm -f out; ls
+#: run: python -m trace --count --missing -C . program.py; cat program.cover; rm *.cover
 #: run: python -m trace --trace --ignore-dir=/usr:/root program.py | grep -v ^program.py.*dumps
 #: run: python -m trace --listfuncs program.py | grep program
 #: run: python -m timeit -n 2 -r 1 -s 'import program' 'print(program.f(2))' | head -2

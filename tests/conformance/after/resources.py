@@ -1,4 +1,5 @@
 #: Limits can be set and are kept, and what is used is counted.
+#: varies: line 1: +\d+
 #: run: python program.py; echo $?
 #: run: ulimit -S -n 500; ulimit -S -s 4096; python program.py; echo $?
 import errno, os, resource, subprocess, sys, threading, time

@@ -1,4 +1,5 @@
 #: faulthandler's own signal stack shows where a program was when its stack was full or its memory wrong.
+#: varies: line 1: +\d+
 #: varies: 0x[0-9a-f]+
 #: run: python program.py segv; echo $?
 #: run: python program.py abort; echo $?

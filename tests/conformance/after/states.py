@@ -24,7 +24,7 @@ print(warnings.filters == warnings.filters[:], len(warnings.filters), "__warning
 for _ in range(2): warnings.warn("here once", UserWarning)
 def old(): warnings.warn("old", DeprecationWarning, 2)
 old(); exec("old()", {"old": old, "__name__": "other"})
-for name in list(sys.modules):
+for name in sorted({*sys.modules} - {"__mp_main__"}):
     if getattr(sys.modules[name], "__warningregistry__", None): print("registry", name)
 print(sys.getrecursionlimit(), sys.getswitchinterval(), sys.flags, sys.float_info.max, sys.int_info.bits_per_digit, sys.dont_write_bytecode, sys.getdlopenflags(), sys.get_asyncgen_hooks())
 print(sys.getallocatedblocks() > 1000, sys.intern("x" * 3) is sys.intern("xxx"), sys.exc_info(), sys.displayhook.__name__, sys.excepthook.__name__, sys.breakpointhook.__name__, sys.stdin.encoding, sys.getfilesystemencodeerrors())
