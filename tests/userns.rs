@@ -1,6 +1,9 @@
 //! Images built and used in a user namespace: by an ordinary user, on a machine where
 //! CRIU has no capability of its own.
 
+#[path = "common/dice.rs"]
+mod dice;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -9,6 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use dice::Dice;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
@@ -352,4 +356,41 @@ fn doctor_names_both_ways() {
     let (status, said) = doctor(command.env_remove("PYIMG_USERNS"));
     assert!(said.contains("or set PYIMG_USERNS=1: user namespaces work here"), "{said}");
     assert_eq!(status, Some(2), "{said}");
+}
+
+/// Whichever process is killed, the one between the program and `pyrun` too.
+#[test]
+fn a_program_begins_at_most_once() {
+    let Some(world) = World::new() else { return };
+    let file = world.directory.path().join("lines");
+    let code = "import os\nfile = os.open('lines', os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n\
+                os.write(file, b'once\\n')\nimport json; os._exit(3)";
+    let mut dice = Dice(dice::seed());
+    for _ in 0..100 {
+        let _ = fs::remove_file(&file);
+        let mut child =
+            world.command(&["pyrun", "-c", code]).stderr(Stdio::null()).spawn().unwrap();
+        let (start, moment) = (Instant::now(), Duration::from_micros(dice.roll(60_000) as u64));
+        while child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+            let below = if start.elapsed() < moment { Vec::new() } else { below(pid(&child)) };
+            if !below.is_empty() && kill(below[dice.roll(below.len())], Signal::SIGKILL).is_ok() {
+                break;
+            }
+        }
+        let status = child.wait().unwrap();
+        world.wait_for_silence();
+        let count = fs::read_to_string(&file).unwrap_or_default().lines().count();
+        let fine = status.code() == Some(3) && count == 1
+            || status.signal() == Some(Signal::SIGKILL as i32) && count <= 1;
+        assert!(fine, "ended with {status}, began {count} times");
+    }
+}
+
+/// The children of a process, and theirs.
+fn below(process: Pid) -> Vec<Pid> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let own = text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()));
+    own.flat_map(|pid| std::iter::once(pid).chain(below(pid))).collect()
 }

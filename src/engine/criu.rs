@@ -105,8 +105,9 @@ impl<E> From<nix::Error> for NotStarted<E> {
 /// Restores an image and has it run the program of the request.
 ///
 /// While CRIU works, `check` has the last word on whether the image may be used; the
-/// restored process is told what to do only after that. On success the program runs,
-/// as the child with the returned pid. The signals of [`super::supervise::signals`] are
+/// restored process is told what to do only after that. `before_go` is called when all is
+/// done but to let the program begin. On success the program runs, as the child with the
+/// returned pid. The signals of [`super::supervise::signals`] are
 /// blocked from here on; after a failure the mask is as it was and no child is left.
 ///
 /// # Errors
@@ -116,9 +117,12 @@ pub fn start<E: Send>(
     parked: &Parked<'_>,
     request: &Request,
     check: impl FnOnce() -> Result<(), E> + Send,
+    before_go: impl FnOnce(),
 ) -> Result<Pid, NotStarted<E>> {
     let surroundings = Surroundings::prepare()?;
     let started = restore(criu, parked, request, check, &surroundings).and_then(|restored| {
+        before_go();
+        go(&restored);
         wait_for_start(&restored)?;
         Ok(restored.pid)
     });
@@ -174,8 +178,9 @@ pub fn wake_to_grow<E: Send>(
     personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
     let restored = restore(criu, parked, request, check, &surroundings);
     personality::set(before)?;
-    if restored.is_err() {
-        reap_all();
+    match &restored {
+        Ok(restored) => go(restored),
+        Err(_) => reap_all(),
     }
     surroundings.put_back();
     restored
@@ -306,8 +311,6 @@ fn restore<E: Send>(
                 // CRIU has let go of the process, so from here on nothing but the program
                 // itself can fail.
                 surroundings.adopt_no_more();
-                // Where it has given up meanwhile, its last message says why.
-                let _ = send(fresh.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL);
                 let pid = Pid::from_raw(pid.cast_signed());
                 return Ok(Restored { pid, socket: fresh.socket, socket_inode });
             }
@@ -337,6 +340,12 @@ impl Fresh {
         fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(Self { renumbering: Renumbering::new(&threads, &fresh, Job::own()), socket, theirs })
     }
+}
+
+/// The last word that a restored process waits for.
+fn go(restored: &Restored) {
+    // Where it has given up meanwhile, its last message says why.
+    let _ = send(restored.socket.as_raw_fd(), b"go", MsgFlags::MSG_NOSIGNAL);
 }
 
 /// Waits until the park library says that the program is about to run.

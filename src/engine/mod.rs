@@ -42,7 +42,7 @@ pub fn start<E: Send>(
     if criu.needs_namespace() {
         namespaced::start(criu, parked, request, check).map(Running::Namespaced)
     } else {
-        criu::start(criu, parked, request, check).map(Running::Child)
+        criu::start(criu, parked, request, check, || ()).map(Running::Child)
     }
 }
 

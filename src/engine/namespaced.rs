@@ -37,6 +37,8 @@ const LONGEST_TEXT: usize = 2048;
 /// What the first process and the outer one tell each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
+    /// The worker is about to do what is wanted: from here on it may have.
+    Starting,
     /// The worker does what is wanted.
     Started,
     /// It does not, and why.
@@ -67,6 +69,7 @@ enum Refusal {
 impl Word {
     fn to_text(&self) -> String {
         match self {
+            Self::Starting => "starting".into(),
             Self::Started => "started".into(),
             Self::Go => "go".into(),
             Self::NotStarted(Refusal::Refused, text) => format!("refused {text}"),
@@ -84,6 +87,7 @@ impl Word {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let number = || rest.parse().ok();
         Some(match word {
+            "starting" => Self::Starting,
             "started" => Self::Started,
             "go" => Self::Go,
             "refused" => Self::NotStarted(Refusal::Refused, rest.into()),
@@ -163,10 +167,11 @@ pub fn start<E>(
     check: impl FnOnce() -> Result<(), E>,
 ) -> Result<Namespaced, NotStarted<E>> {
     let work = |socket: &OwnedFd| {
-        super::criu::start(criu, parked, request, || match Word::hear(socket) {
+        let check = || match Word::hear(socket) {
             Some(Word::Go) => Ok(()),
             _ => Err(Unheard),
-        })
+        };
+        super::criu::start(criu, parked, request, check, || Word::Starting.say(socket))
     };
     begin(work, check).map(|first| Namespaced { first, same_group: true })
 }
@@ -230,10 +235,17 @@ fn enter_and_work<E>(
     if verdict.is_ok() {
         Word::Go.say(&first.socket);
     }
-    let failure = match verdict.map(|()| Word::hear(&first.socket)) {
+    let mut heard = verdict.map(|()| Word::hear(&first.socket));
+    let is_starting = matches!(heard, Ok(Some(Word::Starting)));
+    if is_starting {
+        heard = Ok(Word::hear(&first.socket));
+    }
+    let failure = match heard {
         Err(reason) => NotStarted::Unwanted(reason),
         Ok(heard) => match heard {
             Some(Word::Started) => return Ok(first),
+            // Killed meanwhile, as after the start.
+            None if is_starting => return Ok(first),
             Some(Word::NotStarted(Refusal::Refused, text)) => NotStarted::Refused(text),
             Some(Word::NotStarted(Refusal::Damaged, text)) => NotStarted::Damaged(text),
             Some(Word::NotStarted(Refusal::Failed, text)) => {
@@ -434,6 +446,7 @@ mod tests {
     #[test]
     fn words_are_understood() {
         for word in [
+            Word::Starting,
             Word::Started,
             Word::Go,
             Word::NotStarted(Refusal::Refused, "a b".into()),

@@ -9,12 +9,15 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Pid, getsid};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, getppid, getsid};
 
 use crate::sys::{change_of_child, send_signal, set_disposition};
 
@@ -54,7 +57,12 @@ pub fn wait(child: Pid) -> io::Result<ExitStatus> {
                 return Ok(change);
             }
             if let Some(signal) = change.stopped_signal() {
+                let watcher = watch(child);
                 stop_as_well(signal);
+                if let Some(watcher) = watcher {
+                    let _ = kill(watcher, Signal::SIGKILL);
+                    let _ = waitpid(watcher, None);
+                }
             }
             news = change_of_child(child.as_raw())?;
             // A shell continues the whole process group, and so the child: ahead of us,
@@ -123,6 +131,37 @@ pub(super) fn stop_as_well(signal: i32) {
     {
         let _ = pending.read_signal();
     }
+}
+
+/// Starts a process that continues this one, which is about to stop, if the child is continued
+/// alone, by somebody who knows its pid. Whoever is stopped cannot see that, and the kernel tells
+/// it to nobody else, so the process looks from time to time. It goes on until it is killed.
+fn watch(child: Pid) -> Option<Pid> {
+    let ours = Pid::this();
+    if let Some(watcher) = crate::sys::fork_into(0).ok()? {
+        return Some(Pid::from_raw(watcher));
+    }
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    let (shortest, longest) = (Duration::from_millis(2), Duration::from_millis(100));
+    let (mut pause, mut goes_on) = (shortest, false);
+    while getppid() == ours {
+        std::thread::sleep(pause);
+        pause = longest.min(pause * 2);
+        // Twice, for who continues us both may be at it.
+        let before = std::mem::replace(&mut goes_on, !is_stopped(child) && is_stopped(ours));
+        if goes_on {
+            pause = shortest;
+        }
+        if before && goes_on {
+            let _ = kill(ours, Signal::SIGCONT);
+        }
+    }
+    crate::sys::exit_now(0)
+}
+
+fn is_stopped(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 /// Ends this process as the program ended.

@@ -81,11 +81,12 @@ void gate_close(void)
     gate = -1;
 }
 
-void gate_say(const char *text, int descriptor)
+bool gate_say(const char *text, int descriptor)
 {
     char control[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec bytes = {(void *)text, strlen(text)};
     struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+    ssize_t sent;
 
     if (descriptor >= 0) {
         struct cmsghdr *part;
@@ -98,8 +99,9 @@ void gate_say(const char *text, int descriptor)
         part->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(part), &descriptor, sizeof(int));
     }
-    while (sendmsg(gate, &message, MSG_NOSIGNAL) == -1 && errno == EINTR)
+    while ((sent = sendmsg(gate, &message, MSG_NOSIGNAL)) == -1 && errno == EINTR)
         ;
+    return sent != -1;
 }
 
 /* A socket that is closed with a message unread (`go`) resets the other side,

@@ -738,7 +738,7 @@ def report():
             },
             "absent_modules": absent_modules(),
             "listed": list(listed),
-            "variables": [text_of(name) for name in variables],
+            "variables": list({*map(text_of, variables), *startup_variables()}),
             "all_variables": state["all_variables"],
             "relative": state["relative"],
             "doubts": [list(doubt) for doubt in doubts],
@@ -919,13 +919,37 @@ def files():
         if isinstance(archive, str):
             found[archive] = None
     found[sys.prefix + "/pyvenv.cfg"] = None
+    found.update(dict.fromkeys(path_files()))
+    return [path for path in found if exists(path)]
+
+
+def path_files():
     for directory in site_directories():
         try:
             names = posix.listdir(directory)
         except OSError:
             continue
-        found.update((f"{directory}/{name}", None) for name in names if name.endswith(".pth"))
-    return [path for path in found if exists(path)]
+        for name in names:
+            if name.endswith(".pth"):
+                yield f"{directory}/{name}"
+
+
+def startup_variables():
+    """What lines of .pth files and sitecustomize ask the environment for. They run before
+    us, so each word in quotation marks that may be the name of a variable is taken for one."""
+    lines = [line for path in path_files() for line in lines_of(path) if line[:6] == "import"]
+    for name in "sitecustomize", "usercustomize":
+        lines.extend(lines_of(getattr(sys.modules.get(name), "__file__", None)))
+    words = [word for line in lines for word in line.replace("'", '"').split('"')]
+    return {word for word in words if word.isidentifier() and word.isupper()}
+
+
+def lines_of(path):
+    try:
+        with io.open(path, "rb") as file:
+            return file.read().decode("latin-1").splitlines()
+    except (OSError, TypeError):
+        return []
 
 
 def site_directories():

@@ -126,7 +126,7 @@ void settle_allocators(void);
 
 /* gate.c */
 void gate_open(int socket);
-void gate_say(const char *message, int descriptor);
+bool gate_say(const char *message, int descriptor); /* whether it was sent */
 void gate_park(void);
 int gate_receive(int *descriptors, int room);
 void gate_await_go(void);

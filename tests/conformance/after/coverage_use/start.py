@@ -1,0 +1,3 @@
+import coverage
+coverage.process_startup()
+import package.inner

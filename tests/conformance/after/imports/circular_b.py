@@ -1,0 +1,1 @@
+import circular_a as a

@@ -1,0 +1,2 @@
+from circular_bad2 import x
+y = 1

@@ -1,0 +1,2 @@
+from circular_bad import y
+x = 1

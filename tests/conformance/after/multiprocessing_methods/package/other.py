@@ -1,0 +1,2 @@
+def f(x):
+    return __name__, x

@@ -1,0 +1,1 @@
+def f(): print("f", __name__)
