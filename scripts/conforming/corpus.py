@@ -14,6 +14,9 @@ A program is a file, or a directory with `program.py` and what it needs beside i
     #: needs: numpy                                 a module without which it is skipped
     #: varies: 0x[0-9a-f]+                          what differs from run to run by plain Python too
     #: miss                                         no image can give it, and none is used
+
+A file may hold several programs, each below a line `#= name`. Then there is `name.py` for each in place of the file, and
+`parts` runs one after the other by `python`, with its arguments, and says how each ended. Each must use the image.
 """
 import ast
 import importlib.util
@@ -31,7 +34,11 @@ RECIPE = ("import argparse, asyncio, collections, concurrent.futures, contextlib
           "multiprocessing, multiprocessing.pool, operator, os, pathlib, pickle, platform, queue, random, re, secrets, "
           "shutil, signal, socket, sqlite3, ssl, string, struct, subprocess, tempfile, textwrap, threading, time, "
           "traceback, types, typing, unittest, urllib.request, uuid, warnings, weakref, xml.etree.ElementTree, zipfile")
-BEFORE = 'python() { "$PYTHON" $FLAGS "$@"; }\nPYTHON=$1 FLAGS=$2\nset --\n'
+BEFORE = """python() { "$PYTHON" $FLAGS "$@"; }
+parts() { for part in *.py; do echo "= $part" >&2; echo "= $part"; python "$part" "$@"; echo "= $?"; done; }
+PYTHON=$1 FLAGS=$2
+set --
+"""
 
 
 class Wrong(Exception):
@@ -55,6 +62,7 @@ class Case:
     needs: list = field(default_factory=list)
     varies: list = field(default_factory=list)
     miss: bool = False
+    hits: int = 1
 
     def differences(self, sides):
         """How pyrun differs from Python, in words; and nothing else."""
@@ -70,7 +78,7 @@ class Case:
         hits, found = sides.uses() - before, []
         if hits > 0 and self.miss:
             found.append("an image was used")
-        if hits == 0 and not self.miss:
+        if hits < self.hits and not self.miss:
             said = sides.run(argv, self.files, (*variables, ("PYIMG_LOG", "miss")), self.stdin, self.terminal)
             reason = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout) or [b"of unknown reason"]
             found.append(f"no image was used: {reason[0].decode(errors='replace').strip()}")
@@ -133,15 +141,19 @@ def cases_of(path):
             common["varies"].append(rest)
         else:
             common[kind] = rest if kind == "recipe" else True
+    found = re.split(r"^#= (.+)\n", source, flags=re.M)
+    if len(found) > 1:
+        files = {f"{name}.py": text.encode("latin-1") for name, text in zip(found[1::2], found[2::2])}
     if sentence is None:
         raise Wrong(f"{path}: it does not say what it shows")
     name = str(path.relative_to(PLACE).with_suffix(""))
-    for number, (setting, script) in enumerate(runs or [("", "python program.py")]):
+    for number, (setting, script) in enumerate(runs or [("", "parts" if len(found) > 1 else "python program.py")]):
         words = shlex.split(setting)
         variables = tuple(tuple(w.split("=", 1)) for w in words if re.match(r"[A-Z_]+=", w))
         flags = tuple(w for w in words if not re.match(r"[A-Z_]+=", w))
         label = name if number == 0 else f"{name}:{number + 1}"
-        yield Case(label, sentence, files, script, flags, variables, **common)
+        hits = len(files) if re.search(r"\bparts\b", script) else 1
+        yield Case(label, sentence, files, script, flags, variables, hits=hits, **common)
 
 
 def all_cases(wanted=""):

@@ -7,7 +7,7 @@
  * sees the program's objects and no others.
  *
  * The order is Py_FinalizeEx's. Whatever is out of the ordinary (threads still
- * alive, tracing, subinterpreters, a stream that cannot be flushed) is left to
+ * alive, tracing, auditing, subinterpreters, a stream that cannot be flushed) is left to
  * Py_FinalizeEx itself, which is slow but right by definition.
  */
 #include "park.h"
@@ -47,12 +47,23 @@ static void let_go(void)
     py.PyDict_Clear(image.inside);
     for (size_t i = 0; i < sizeof image.held / sizeof *image.held; i++)
         python_drop(image.held[i]);
+    image.inside = NULL;
+}
+
+void finish_prepare_fully(void)
+{
+    PyObject *type, *value, *traceback;
+
+    py.PyErr_Fetch(&type, &value, &traceback);
+    record_modules();
+    let_go();
+    image.full_end = true;
+    py.PyErr_Restore(type, value, traceback);
 }
 
 _Noreturn void finish_fully(struct outcome outcome)
 {
-    record_modules();
-    let_go();
+    finish_prepare_fully();
     if (py.Py_FinalizeEx() < 0)
         outcome.status = 120;
     exit(status_of(outcome));
@@ -103,21 +114,40 @@ static bool collector_is_observed(void)
 
 static bool other_threads(void)
 {
-    PyObject *frames = py.PyObject_CallMethod(module("sys"), "_current_frames", NULL);
-    bool answer = frames == NULL || py.PyDict_Size(frames) > 0 || call_long(image.thread_count) > 0;
+    void *first = py.PyInterpreterState_ThreadHead(py.PyInterpreterState_Head());
+
+    return py.PyThreadState_Next(first) != NULL || call_long(image.thread_count) > 0;
+}
+
+/* A hook for audit events sees what we ask the interpreter, and the events of
+ * Py_FinalizeEx(). CPython builds no arguments, which would fail here, if nobody
+ * listens. */
+static bool is_audited(void)
+{
+    bool answer = py.PySys_Audit("end", "O", NULL) == -1;
 
     py.PyErr_Clear();
-    python_drop(frames);
     return answer;
+}
+
+/* The program let it go: an object that nobody has any more is flushed at once, or
+ * at least once the image lets it go too. */
+static bool is_dropped(const char *stream)
+{
+    PyObject *object = py.PySys_GetObject(stream);
+
+    return object == NULL || object == PY_NONE;
 }
 
 static bool is_out_of_the_ordinary(void)
 {
     PyObject *sys = module("sys");
 
-    return image.full_end || sys == NULL || !python_is(sys, py.PyModule_Type) || other_threads() ||
+    return image.full_end || sys == NULL || !python_is(sys, py.PyModule_Type) || is_audited() ||
+           other_threads() ||
            is_set(sys, "gettrace") || is_set(sys, "getprofile") || collector_is_observed() ||
            py.PyInterpreterState_Next(py.PyInterpreterState_Head()) != NULL ||
+           is_dropped("__stdout__") || is_dropped("__stderr__") ||
            collector_is_thawed() || has_exit_functions();
 }
 

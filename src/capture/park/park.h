@@ -239,6 +239,8 @@ void record_modules(void);                    /* at the end; at most once */
 /* finish.c */
 _Noreturn void finish(struct outcome);
 _Noreturn void finish_fully(struct outcome);
+/* What comes before Py_FinalizeEx(), for an end that CPython may bring about itself. */
+void finish_prepare_fully(void);
 
 #pragma GCC visibility pop
 

@@ -6,8 +6,25 @@
  */
 #include "park.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* CPython from 3.12 on still has this error when Py_FinalizeEx() begins, which
+ * prints it if threading was not imported; with us it always is. */
+static void drop_error_of_exit(void)
+{
+    if (py.hexversion >= PY_3_12 && py.PyErr_Occurred() != NULL) {
+        void (*say)(const char *, ...) = /* from 3.13 on */
+            (void (*)(const char *, ...))dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable");
+
+        if (say != NULL)
+            say("Exception ignored on threading shutdown");
+        else
+            py.PyErr_WriteUnraisable(NULL);
+    }
+    py.PyErr_Clear();
+}
 
 /* SystemExit's code: an int, None, or something to print. */
 static int exit_status(PyObject *code)
@@ -19,19 +36,18 @@ static int exit_status(PyObject *code)
     if (python_is(code, py.PyLong_Type)) {
         int status = (int)py.PyLong_AsLong(code);
 
-        py.PyErr_Clear(); /* too large: -1 */
+        drop_error_of_exit(); /* too large: -1 */
         return status;
     }
     error_stream = py.PySys_GetObject("stderr");
     if (error_stream != NULL && error_stream != PY_NONE) {
-        if (py.PyFile_WriteObject(code, error_stream, PY_PRINT_RAW) == -1)
-            py.PyErr_Clear();
+        py.PyFile_WriteObject(code, error_stream, PY_PRINT_RAW);
     } else {
-        if (py.PyObject_Print(code, stderr, PY_PRINT_RAW) == -1)
-            py.PyErr_Clear();
+        py.PyObject_Print(code, stderr, PY_PRINT_RAW);
         fflush(stderr);
     }
     py.PySys_WriteStderr("\n");
+    drop_error_of_exit();
     return 1;
 }
 
@@ -42,6 +58,8 @@ struct outcome program_unhandled(void)
 
     if (!py.PyErr_ExceptionMatches(py.PyExc_SystemExit)) {
         outcome.interrupted = py.PyErr_Occurred() == py.PyExc_KeyboardInterrupt;
+        if (py.PySys_GetObject("excepthook") != py.PySys_GetObject("__excepthook__"))
+            finish_prepare_fully(); /* if it raises SystemExit, CPython ends it all at once */
         py.PyErr_Print();
         return outcome;
     }

@@ -62,6 +62,8 @@ enum {
     F(void, PyOS_AfterFork_Child, (void)) \
     F(void *, PyInterpreterState_Head, (void)) \
     F(void *, PyInterpreterState_Next, (void *)) \
+    F(void *, PyInterpreterState_ThreadHead, (void *)) \
+    F(void *, PyThreadState_Next, (void *)) \
     F(PyObject *, Py_CompileString, (const char *, const char *, int)) \
     F(PyObject *, Py_CompileStringExFlags, \
       (const char *, const char *, int, struct compiler_flags *, int)) \

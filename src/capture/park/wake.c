@@ -182,9 +182,9 @@ _Noreturn void wake(void)
     duties_process(&request);
     if (request.head.kind == KIND_GROW)
         grow(&request);
+    interrupted = connect_python(&request); /* the script may take a closed stream's number */
     program = program_prepare(&request);
     add_path0(program_path0(&program, &request));
-    interrupted = connect_python(&request);
     interrupted = renew_python() || interrupted;
     record_remember(&request);
     collector_begin();

@@ -1,0 +1,4 @@
+#: What was printed before a program let go of its streams is written.
+import sys
+print("out")
+del sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__
