@@ -14,6 +14,8 @@ A program is a file, or a directory with `program.py` and what it needs beside i
     #: needs: numpy                                 a module without which it is skipped
     #: varies: 0x[0-9a-f]+                          what differs from run to run by plain Python too
     #: miss                                         no image can give it, and none is used
+    #: every                                        each `python` begins from an image; otherwise one of them has to
+    #: either                                       each may begin from one or not, as long as it is right
 """
 import ast
 import importlib.util
@@ -22,7 +24,7 @@ import shlex
 import subprocess
 from dataclasses import dataclass, field
 
-from benching import ROOT
+from benching import ROOT, Failed
 from conforming.sides import Sides
 
 PLACE = ROOT / "tests/conformance"
@@ -31,7 +33,7 @@ RECIPE = ("import argparse, asyncio, collections, concurrent.futures, contextlib
           "multiprocessing, multiprocessing.pool, operator, os, pathlib, pickle, platform, queue, random, re, secrets, "
           "shutil, signal, socket, sqlite3, ssl, string, struct, subprocess, tempfile, textwrap, threading, time, "
           "traceback, types, typing, unittest, urllib.request, uuid, warnings, weakref, xml.etree.ElementTree, zipfile")
-BEFORE = 'python() { "$PYTHON" $FLAGS "$@"; }\nPYTHON=$1 FLAGS=$2\nset --\n'
+BEFORE = 'python() { echo >>"$COUNT"; "$PYTHON" $FLAGS "$@"; }\nPYTHON=$1 FLAGS=$2 COUNT=$3\nset --\n'
 
 
 class Wrong(Exception):
@@ -55,27 +57,42 @@ class Case:
     needs: list = field(default_factory=list)
     varies: list = field(default_factory=list)
     miss: bool = False
+    every: bool = False
+    either: bool = False
+
+    def shown(self):
+        """The command, with the settings that it has."""
+        settings = [*(f"{name}={value}" for name, value in self.variables), *self.flags]
+        return f"[{' '.join(settings)}] {self.script}" if settings else self.script
 
     def differences(self, sides, with_pyrun=None):
         """How pyrun differs from Python, in words; and nothing else."""
         recipe = [self.recipe]
-        image = None if self.miss else sides.image(recipe, self.flags, self.variables)
-        variables = (*self.variables, *([("PYIMG_IMAGE", image)] if image else []))
+        # What must be a miss is one although there is an image, of the program's modules at least.
+        miss = self.miss or sides.refuses(self.flags, self.variables)
+        settings = ((), ()) if miss else (self.flags, self.variables)
+        try:
+            image = sides.image(recipe, *settings)
+        except Failed as error:
+            return [f"no image could be built: {error}"]
+        variables = (*self.variables, ("PYIMG_IMAGE", image))
         flags = " ".join(map(shlex.quote, self.flags))
-        left = []
+        left, count = [], sides.work / "count"
         for program in sides.python, with_pyrun or sides.pyrun:
             before = sides.uses()
-            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags]
+            count.write_bytes(b"")
+            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags, str(count)]
             left.append(sides.run(argv, self.files, variables, self.stdin, self.terminal).without(self.varies))
-            hits = sides.uses() - before
+            hits, runs = sides.uses() - before, count.stat().st_size
         plain, ours = left
         found = []
-        if hits > 0 and self.miss:
+        if hits > 0 and miss:
             found.append("an image was used")
-        if hits == 0 and not self.miss:
+        if hits < (runs if self.every else 1) and not miss and not self.either:
             said = sides.run(argv, self.files, (*variables, ("PYIMG_LOG", "miss")), self.stdin, self.terminal)
-            reason = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout) or [b"of unknown reason"]
-            found.append(f"no image was used: {reason[0].decode(errors='replace').strip()}")
+            reasons = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout) or [b"of unknown reason"]
+            reasons = "; ".join(reason.decode(errors="replace").strip() for reason in reasons)
+            found.append(f"{'not each' if hits else 'no'} run began from an image: {reasons}")
         if plain.status != ours.status:
             found.append(f"it ended with {ours.status} in place of {plain.status}")
         for what in "stdout", "stderr":
@@ -112,7 +129,7 @@ def cases_of(path):
     for line in source.splitlines():
         if not line.startswith("#: "):
             break
-        found = re.fullmatch(r"#: (run|terminal|stdin|recipe|since|until|needs|varies|miss)((?: \[[^]]*\])*)(?:: ?(.*))?",
+        found = re.fullmatch(r"#: (run|terminal|stdin|recipe|since|until|needs|varies|miss|every|either)((?: \[[^]]*\])*)(?:: ?(.*))?",
                              line)
         if sentence is None:
             sentence = line[3:]

@@ -66,12 +66,20 @@ class Sides:
         if key not in self.images:
             name = f"image-{len(self.images)}"
             argv = [self.pyimg, "build", *recipe, "--name", name, *(["--", *flags] if flags else [])]
-            done = subprocess.run(argv, env={**self.environment, **dict(variables)}, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            if done.returncode != 0:
-                raise Failed(f"{' '.join(argv)}: {done.stderr.decode(errors='replace').strip()}")
-            self.images[key] = name
+            self.place.mkdir(exist_ok=True)  # some images are for one working directory
+            done = subprocess.run(argv, env={**self.environment, **dict(variables)}, cwd=self.place,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            said = done.stderr.decode(errors="replace").strip()
+            same = re.search('this image is there already, as "(.*)"', said)  # another spelling of the same
+            if done.returncode != 0 and not same:
+                raise Failed(f"{' '.join(argv)}: {said}")
+            self.images[key] = same[1] if same else name
         return self.images[key]
+
+    def refuses(self, flags, variables=()):
+        """Whether this Python does not start at all with these."""
+        argv, env = [self.python, *flags, "-c", "pass"], {**self.environment, **dict(variables)}
+        return subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0
 
     def uses(self):
         """How many runs have begun from an image."""
