@@ -24,7 +24,7 @@ import time
 
 main_names = dict(sys.modules["__main__"].__dict__)
 originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-state = {"start": 0, "path0": None, "path_index": 0, "imported": BEFORE}
+state = {"start": 0, "complaint": None, "path0": None, "path_index": 0, "imported": BEFORE}
 
 
 # --- The recipe -----------------------------------------------------------
@@ -45,6 +45,7 @@ def arrive(sentinel):
 def begin():
     """The steps that C has to run, [(source text or code, namespace)], or the
     exception that prevented them."""
+    state["complaint"] = complaint()
     observe()
     return attempt()
 
@@ -66,6 +67,21 @@ def begin_again():
             function(*arguments, **keywords)
     observe()
     return attempt()
+
+
+def complaint():
+    """What Python said on standard error when it started, and says at each start."""
+    if not sys.warnoptions:
+        return None
+    import warnings
+
+    with warnings.catch_warnings():
+        for option in sys.warnoptions:
+            try:
+                warnings._setoption(option)
+            except warnings._OptionError as problem:
+                return f"Python complains of it whenever it starts: {problem}"
+    return None
 
 
 def attempt():
@@ -499,6 +515,8 @@ def refusal():
             break
         subprocess._cleanup()
         time.sleep(0.005)
+    if state["complaint"]:
+        return state["complaint"]
     if directory_now() != state["directory"]:
         return "the working directory has been changed"
     for path, module in temporary.items():
