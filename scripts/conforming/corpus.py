@@ -1,7 +1,8 @@
 """Small programs of ours, in tests/conformance: each is a sentence about what a program can see or do, and the program
 that shows it. They are compared to the byte.
 
-A program is a file, or a directory with `program.py` and what it needs beside it. It begins with lines like these:
+A program is a file, or a directory with `program.py` and what it needs beside it. It begins with lines like these, which
+may also stand in a file `about` of the directory:
 
     #: A sentence.
     #: run: python program.py one "two words"       a Bash script, in a directory with the files. `python` is the one that
@@ -13,19 +14,24 @@ A program is a file, or a directory with `program.py` and what it needs beside i
     #: since: 3.11    until: 3.12                   versions that can show it
     #: needs: numpy                                 a module without which it is skipped
     #: varies: 0x[0-9a-f]+                          what differs from run to run by plain Python too
+    #: signal: SIGTERM                              sent once there is a file `ready`; what `exec` has made of Bash gets it
+    #: ends: 1                                      the exit status, or the negative number of the signal, of Bash
     #: miss                                         no image can give it, and none is used
+    #: miss: Permission denied                      ... and this is in the reason that is given
+    #: every                                        each `python` begins from an image; otherwise one of them has to
+    #: either                                       each may begin from one or not, as long as it is right
 
 A file may hold several programs, each below a line `#= name`. Then there is `name.py` for each in place of the file, and
 `parts` runs one after the other by `python`, with its arguments, and says how each ended. Each must use the image.
 """
 import ast
-import importlib.util
+import itertools
 import re
 import shlex
 import subprocess
 from dataclasses import dataclass, field
 
-from benching import ROOT
+from benching import ROOT, Failed
 from conforming.sides import Sides
 
 PLACE = ROOT / "tests/conformance"
@@ -34,9 +40,11 @@ RECIPE = ("import argparse, asyncio, collections, concurrent.futures, contextlib
           "multiprocessing, multiprocessing.pool, operator, os, pathlib, pickle, platform, queue, random, re, secrets, "
           "shutil, signal, socket, sqlite3, ssl, string, struct, subprocess, tempfile, textwrap, threading, time, "
           "traceback, types, typing, unittest, urllib.request, uuid, warnings, weakref, xml.etree.ElementTree, zipfile")
-BEFORE = """python() { "$PYTHON" $FLAGS "$@"; }
+WORDS = ("run", "terminal", "stdin", "signal", "recipe", "since", "until", "needs", "varies", "miss", "every", "either",
+         "ends")
+BEFORE = """python() { echo >>"$COUNT"; "$PYTHON" $FLAGS "$@"; }
 parts() { for part in *.py; do echo "= $part" >&2; echo "= $part"; python "$part" "$@"; echo "= $?"; done; }
-PYTHON=$1 FLAGS=$2
+PYTHON=$1 FLAGS=$2 COUNT=$3
 set --
 """
 
@@ -61,27 +69,53 @@ class Case:
     until: tuple = (4, 0)
     needs: list = field(default_factory=list)
     varies: list = field(default_factory=list)
+    signal: str = None
+    ends: int = None
     miss: bool = False
-    hits: int = 1
+    reason: str = ""
+    every: bool = False
+    either: bool = False
+
+    def shown(self):
+        """The command, with the settings that it has."""
+        settings = [*(f"{name}={value}" for name, value in self.variables), *self.flags]
+        return f"[{' '.join(settings)}] {self.script}" if settings else self.script
 
     def differences(self, sides):
         """How pyrun differs from Python, in words; and nothing else."""
         recipe = [self.recipe]
-        image = None if self.miss else sides.image(recipe, self.flags, self.variables)
-        variables = (*self.variables, *([("PYIMG_IMAGE", image)] if image else []))
+        # What must be a miss is one although there is an image, of the program's modules at least.
+        miss = self.miss or sides.refuses(self.flags, self.variables)
+        settings = ((), ()) if miss else (self.flags, self.variables)
+        try:
+            image = sides.image(recipe, *settings)
+        except Failed as error:
+            return [f"no image could be built: {error}"]
+        variables = (*self.variables, ("PYIMG_IMAGE", image))
         flags = " ".join(map(shlex.quote, self.flags))
-        left, before = [], sides.uses()
-        for program in sides.python, sides.pyrun:
-            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags]
-            left.append(sides.run(argv, self.files, variables, self.stdin, self.terminal).without(self.varies))
-        plain, ours = left
-        hits, found = sides.uses() - before, []
-        if hits > 0 and self.miss:
+        count = sides.work / "count"
+
+        def left_by(program, *more):
+            count.write_bytes(b"")
+            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags, str(count)]
+            return sides.run(argv, self.files, (*variables, *more), self.stdin, self.terminal, self.signal)
+
+        def reasons():
+            said = left_by(sides.pyrun, ("PYIMG_LOG", "miss"))
+            given = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout + b"".join(said.files.values()))
+            return "; ".join(reason.decode(errors="replace").strip() for reason in given) or "of unknown reason"
+
+        before, found = sides.uses(), []
+        plain, ours = (left_by(program).without(self.varies) for program in (sides.python, sides.pyrun))
+        hits, runs = sides.uses() - before, count.stat().st_size
+        if hits > 0 and miss:
             found.append("an image was used")
-        if hits < self.hits and not self.miss:
-            said = sides.run(argv, self.files, (*variables, ("PYIMG_LOG", "miss")), self.stdin, self.terminal)
-            reason = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout) or [b"of unknown reason"]
-            found.append(f"no image was used: {reason[0].decode(errors='replace').strip()}")
+        elif miss and self.reason and self.reason not in (given := reasons()):
+            found.append(f"no image was used, but for another reason: {given}")
+        elif not miss and not self.either and hits < (runs if self.every else 1):
+            found.append(f"{'not each' if hits else 'no'} run began from an image: {reasons()}")
+        if self.ends not in (None, plain.status):
+            found.append(f"the program is wrong: by python it ended with {plain.status}")
         if plain.status != ours.status:
             found.append(f"it ended with {ours.status} in place of {plain.status}")
         for what in "stdout", "stderr":
@@ -106,61 +140,71 @@ def texts(text):
     return [ast.literal_eval(word) for word in re.findall(r'"(?:[^"\\]|\\.)*"', text)]
 
 
+def lines_of(source, path):
+    """The sentence, and what the lines below it say, [(word, settings, rest)]."""
+    lines = [line[3:] for line in itertools.takewhile(lambda line: line.startswith("#: "), source.splitlines())]
+    if not lines:
+        raise Wrong(f"{path}: it does not say what it shows")
+    said = [re.fullmatch(rf"({'|'.join(WORDS)})((?: \[[^]]*\])*)(?:: ?(.*))?", line) for line in lines[1:]]
+    if None in said:
+        raise Wrong(f"{path}: {lines[1 + said.index(None)]!r}")
+    return lines[0], [found.groups() for found in said]
+
+
+def files_of(path):
+    """The files of a program, and the one with the lines."""
+    if not path.is_dir():
+        source = path.read_bytes()
+        parts = re.split(rb"^#= (.+)\n", source, flags=re.M)
+        return {f"{name.decode()}.py": text for name, text in zip(parts[1::2], parts[2::2])} or {path.name: source}, source
+    files = {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    return files, files.pop("about", None) or files["program.py"]
+
+
 def cases_of(path):
     """The cases of one program."""
-    if path.is_dir():
-        files = {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
-        source = (path / "program.py").read_text("latin-1")
-    else:
-        files = {"program.py": path.read_bytes()}
-        source = path.read_text("latin-1")
-    common, runs, sentence = {"varies": [], "needs": []}, [], None
-    for line in source.splitlines():
-        if not line.startswith("#: "):
-            break
-        found = re.fullmatch(r"#: (run|terminal|stdin|recipe|since|until|needs|varies|miss)((?: \[[^]]*\])*)(?:: ?(.*))?",
-                             line)
-        if sentence is None:
-            sentence = line[3:]
-            continue
-        if not found:
-            raise Wrong(f"{path}: {line!r}")
-        kind, settings, rest = found.groups()
-        if kind == "run":
+    files, source = files_of(path)
+    if list(files) == [path.name]:
+        files = {"program.py": source}
+    sentence, said = lines_of(source.decode("latin-1"), path)
+    common, runs = {"varies": [], "needs": []}, []
+    for word, settings, rest in said:
+        if word == "run":
             runs.extend((setting, rest) for setting in re.findall(r"\[([^]]*)\]", settings) or [""])
-        elif kind == "terminal":
+        elif word == "terminal":
             words = [text.encode("latin-1") for text in texts(rest)]
             common["terminal"] = list(zip(words[::2], words[1::2]))
-        elif kind == "stdin":
+        elif word == "stdin":
             common["stdin"] = "".join(texts(rest)).encode("latin-1")
-        elif kind in ("since", "until"):
-            common[kind] = tuple(map(int, rest.split(".")))
-        elif kind == "needs":
+        elif word in ("since", "until"):
+            common[word] = tuple(map(int, rest.split(".")))
+        elif word == "needs":
             common["needs"] = rest.replace(",", " ").split()
-        elif kind == "varies":
+        elif word == "varies":
             common["varies"].append(rest)
+        elif word == "ends":
+            common["ends"] = int(rest)
+        elif word in ("recipe", "signal"):
+            common[word] = rest
         else:
-            common[kind] = rest if kind == "recipe" else True
-    found = re.split(r"^#= (.+)\n", source, flags=re.M)
-    if len(found) > 1:
-        files = {f"{name}.py": text.encode("latin-1") for name, text in zip(found[1::2], found[2::2])}
-    if sentence is None:
-        raise Wrong(f"{path}: it does not say what it shows")
+            common[word] = True
+            common.update({"reason": rest} if word == "miss" and rest else {})
     name = str(path.relative_to(PLACE).with_suffix(""))
-    for number, (setting, script) in enumerate(runs or [("", "parts" if len(found) > 1 else "python program.py")]):
+    is_parted = "program.py" not in files and path.is_file()
+    for number, (setting, script) in enumerate(runs or [("", "parts" if is_parted else "python program.py")]):
         words = shlex.split(setting)
         variables = tuple(tuple(w.split("=", 1)) for w in words if re.match(r"[A-Z_]+=", w))
         flags = tuple(w for w in words if not re.match(r"[A-Z_]+=", w))
         label = name if number == 0 else f"{name}:{number + 1}"
-        hits = len(files) if re.search(r"\bparts\b", script) else 1
-        yield Case(label, sentence, files, script, flags, variables, hits=hits, **common)
+        every = common.get("every", is_parted)
+        yield Case(label, sentence, files, script, flags, variables, **{**common, "every": every})
 
 
 def all_cases(wanted=""):
     found = []
     for topic in sorted(path for path in PLACE.iterdir() if path.is_dir()):
         for path in sorted(topic.iterdir()):
-            if path.suffix == ".py" or (path / "program.py").is_file():
+            if path.suffix == ".py" or any((path / name).is_file() for name in ("program.py", "about")):
                 found.extend(case for case in cases_of(path) if re.search(wanted, case.name))
     return found
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import termios
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,21 +67,37 @@ class Sides:
         if key not in self.images:
             name = f"image-{len(self.images)}"
             argv = [self.pyimg, "build", *recipe, "--name", name, *(["--", *flags] if flags else [])]
-            done = subprocess.run(argv, env={**self.environment, **dict(variables)}, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            if done.returncode != 0:
-                raise Failed(f"{' '.join(argv)}: {done.stderr.decode(errors='replace').strip()}")
-            self.images[key] = name
+            self.place.mkdir(exist_ok=True)  # some images are for one working directory
+            done = subprocess.run(argv, env={**self.environment, **dict(variables)}, cwd=self.place,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            said = done.stderr.decode(errors="replace").strip()
+            same = re.search('this image is there already, as "(.*)"', said)  # another spelling of the same
+            if done.returncode != 0 and not same:
+                raise Failed(f"{' '.join(argv)}: {said}")
+            self.images[key] = same[1] if same else name
         return self.images[key]
+
+    def refuses(self, flags, variables=()):
+        """Whether this Python does not start at all with these."""
+        argv, env = [self.python, *flags, "-c", "pass"], {**self.environment, **dict(variables)}
+        return subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0
+
+    def send(self, child, number):
+        """From saying that it is ready to sleeping takes a program a moment."""
+        while not (self.place / "ready").exists() and child.poll() is None:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        child.send_signal(number)
 
     def uses(self):
         """How many runs have begun from an image."""
         done = subprocess.run([self.pyimg, "ls", "--json"], env=self.environment, stdout=subprocess.PIPE, check=True)
         return sum(image["uses"] for image in json.loads(done.stdout)["images"])
 
-    def run(self, argv, files, variables=(), stdin=b"", terminal=None):
+    def run(self, argv, files, variables=(), stdin=b"", terminal=None, number=None):
         """Runs a command in a directory with these files, {path: content}. `terminal` is what is typed there: then the
-        command has a terminal, and what stands on it is its standard output."""
+        command has a terminal, and what stands on it is its standard output. `number` is the name of a signal, which is
+        sent once there is a file `ready`."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
         for name, content in files.items():
@@ -93,6 +110,8 @@ class Sides:
         else:
             child = subprocess.Popen(argv, env=env, cwd=self.place, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, start_new_session=True)
+            if number:
+                threading.Thread(target=self.send, args=(child, signal.Signals[number]), daemon=True).start()
             try:
                 left = Left(0, *child.communicate(stdin, timeout=DEADLINE))
             except subprocess.TimeoutExpired:

@@ -84,6 +84,10 @@ impl PythonEnv {
                     return Err(format!("PYTHONHASHSEED is `{}`", escaped(value)));
                 }
                 _ if AT_START.contains(&plain) => return Err(format!("{plain} is set")),
+                // Says at each start what became of the locale.
+                "PYTHONCOERCECLOCALE" if value == "warn" => {
+                    return Err(format!("{plain} is `warn`"));
+                }
                 _ if READ_LATER.contains(&plain) => {}
                 _ => {
                     if NAMES_DIRECTORIES.contains(&plain) && is_relative(value) {
@@ -209,6 +213,11 @@ mod tests {
         assert_eq!(refusal(&[("PYTHONHASHSEED", "0")]), "PYTHONHASHSEED is `0`");
         assert_eq!(refusal(&[("PYTHONINSPECT", "1")]), "PYTHONINSPECT is set");
         assert_eq!(refusal(&[("PYTHONVERBOSE", "1")]), "PYTHONVERBOSE is set");
+        assert_eq!(refusal(&[("PYTHONCOERCECLOCALE", "warn")]), "PYTHONCOERCECLOCALE is `warn`");
+        assert_eq!(
+            canonical(&[], &[("PYTHONCOERCECLOCALE", "0")]),
+            "LC_CTYPE=\nPYTHONCOERCECLOCALE=0\n"
+        );
         let ignored = [("PYTHONHASHSEED", "0"), ("PYTHONINSPECT", "1")];
         assert_eq!(canonical(&["-E"], &ignored), "LC_CTYPE=\n");
         assert_eq!(canonical(&[], &[("PYTHONINSPECT", "")]), "LC_CTYPE=\n");

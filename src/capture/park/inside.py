@@ -30,7 +30,7 @@ names = "stdin", "stdout", "stderr"
 terminals = [stream is not None and stream.isatty() for stream in originals]
 raw_streams = [None, None, None]
 streams = [None, None, None]
-state = {"start": 0, "path0": None, "path_index": 0}
+state = {"start": 0, "complaint": None, "path0": None, "path_index": 0}
 imported = BEFORE
 environ_set = {}  # what modules have set in os.environ, for every program
 environ_unset = []
@@ -78,6 +78,7 @@ def arrive(sentinel):
 def begin():
     """The steps that C has to run, [(source text or code, namespace)], or the
     exception that prevented them."""
+    state["complaint"] = complaint()
     observe()
     return attempt(steps)
 
@@ -96,6 +97,21 @@ def begin_again():
     problem = attempt(after_restore)
     observe()
     return problem or attempt(steps)
+
+
+def complaint():
+    """What Python said on standard error when it started, and says at each start."""
+    if not sys.warnoptions:
+        return None
+    import warnings
+
+    with warnings.catch_warnings():
+        for option in sys.warnoptions:
+            try:
+                warnings._setoption(option)
+            except warnings._OptionError as problem:
+                return f"Python complains of it whenever it starts: {problem}"
+    return None
 
 
 def attempt(action):
@@ -681,6 +697,8 @@ def refusal():
             break
         subprocess._cleanup()
         time.sleep(0.005)
+    if state["complaint"]:
+        return state["complaint"]
     if directory_now() != state["directory"]:
         return "the working directory has been changed"
     for path, module in temporary.items():

@@ -5,12 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+extern char **environ;
+
 /* os.environ and posix.environ as they are built at start-up: bytes, the first
- * of two wins. Both were emptied before parking. What modules have changed in
- * os.environ while they were imported comes on top. */
-static void fill_environ(char **variables)
+ * of two wins, with the LC_CTYPE that the coercion of the C locale has set. Both
+ * were emptied before parking. What modules have changed in os.environ while
+ * they were imported comes on top. */
+static void fill_environ(void)
 {
-    for (char **entry = variables; *entry != NULL; entry++) {
+    for (char **entry = environ; *entry != NULL; entry++) {
         const char *value = strchr(*entry, '=');
         PyObject *name, *text;
 
@@ -132,7 +135,7 @@ static bool connect_python(const struct request *request)
     PyObject *streams = new_streams(request);
     bool interrupted = false;
 
-    fill_environ(request->environment);
+    fill_environ();
     fill_list(image.argv, request->argv);
     fill_list(image.orig_argv, request->orig_argv);
     if (py.PyList_Size(streams) > 0 || ignored || unignored || duties_zone_changed()) {
