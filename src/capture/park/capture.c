@@ -273,6 +273,7 @@ static void remember(PyObject *inside)
     image.full_end = py.PyObject_IsTrue(take(kept, "full_end")) != 0;
     image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
+    image.sys_size = py.PyDict_Size(py.PyModule_GetDict(py.PyImport_AddModule("sys")));
     image.inside = inside;
     record_note_image();
     python_drop(kept);
@@ -352,6 +353,7 @@ _Noreturn void capture(void)
     py.PyGILState_Ensure();
     py.hexversion = py.PyLong_AsLong(py.PySys_GetObject("hexversion"));
     path0_find(sentinel);
+    clear_prepare();
     text = read_script(origin.script);
     inside = load_inside(text, &waking);
     sentinel_text = py.PyUnicode_DecodeFSDefault(sentinel);

@@ -37,6 +37,24 @@ static long call_long(PyObject *function)
     return value;
 }
 
+static PyObject *note_audited(void *answer)
+{
+    *(bool *)answer = true;
+    py.PyErr_SetString(py.PyExc_RuntimeError, "nobody is to hear of this");
+    return NULL;
+}
+
+/* Would the program hear of what we ask the interpreter? An event's arguments are made
+ * only if somebody listens, and when that fails nobody is told. */
+static bool is_audited(void)
+{
+    bool answer = false;
+
+    py.PySys_Audit("pyimg", "O&", note_audited, &answer);
+    py.PyErr_Clear();
+    return answer;
+}
+
 /* The program called gc.unfreeze(): its objects and the image's can no longer be
  * told apart. Then the collector knows at least as many as were frozen, and else
  * few; asking it for the number of frozen ones would read them all, which takes
@@ -44,8 +62,13 @@ static long call_long(PyObject *function)
  * CPython does not collect at its end either.) */
 static bool unfrozen_by_program(void)
 {
-    PyObject *objects = py.PyObject_CallObject(image.tracked, NULL);
-    bool answer = objects == NULL || py.PyList_Size(objects) >= image.frozen_count;
+    PyObject *objects;
+    bool answer;
+
+    if (is_audited()) /* it would hear of gc.get_objects */
+        return call_long(image.frozen) < image.frozen_count;
+    objects = py.PyObject_CallObject(image.tracked, NULL);
+    answer = objects == NULL || py.PyList_Size(objects) >= image.frozen_count;
 
     py.PyErr_Clear();
     python_drop(objects);
@@ -131,7 +154,8 @@ static bool is_out_of_the_ordinary(void)
 {
     PyObject *sys = module("sys");
 
-    return image.full_end || sys == NULL || !python_is(sys, py.PyModule_Type) || other_threads() ||
+    return image.full_end || is_audited() || sys == NULL || !python_is(sys, py.PyModule_Type) ||
+           other_threads() ||
            is_set(sys, "gettrace") || is_set(sys, "getprofile") || collector_is_observed() ||
            py.PyInterpreterState_Next(py.PyInterpreterState_Head()) != NULL ||
            unfrozen_by_program() || has_exit_functions();
@@ -172,10 +196,31 @@ static bool flush_standard_streams(void)
     return good;
 }
 
+/* What CPython says of a signal whose handler is gone: _thread.interrupt_main() still
+ * sends one. */
+static PyObject *ignore_signal(PyObject *self, PyObject *arguments)
+{
+    char text[64];
+
+    (void)self;
+    if (py.hexversion >= PY_3_10) {
+        snprintf(text, sizeof text, "Signal %ld ignored due to race condition",
+                 py.PyLong_AsLong(py.PyTuple_GetItem(arguments, 0)));
+        py.PyErr_SetString(py.PyExc_OSError, text);
+        py.PyErr_WriteUnraisable(PY_NONE);
+    }
+    py.Py_IncRef(PY_NONE);
+    return PY_NONE;
+}
+
 /* PyOS_FiniInterrupts(): from here on Ctrl-C kills. Handlers that C code has set
  * stay: Python knows nothing of those (None). */
 static void restore_signal_handlers(void)
 {
+    static struct method_definition definition = {
+        "ignore_signal", (void (*)(void))ignore_signal, PY_VARARGS, NULL,
+    };
+    PyObject *ignoring = py.PyCFunction_NewEx(&definition, NULL, NULL);
     PyObject *signals = module("_signal");
     PyObject *getter = signals ? py.PyObject_GetAttrString(signals, "getsignal") : NULL;
 
@@ -188,13 +233,16 @@ static void restore_signal_handlers(void)
             continue;
         item = py.PyLong_FromLong(number);
         handler = py.PyObject_CallFunctionObjArgs(getter, item, NULL);
-        if (handler != NULL && handler != PY_NONE && !python_is(handler, py.PyLong_Type))
+        if (handler != NULL && handler != PY_NONE && !python_is(handler, py.PyLong_Type)) {
+            python_drop(py.PyObject_CallMethod(signals, "signal", "OO", item, ignoring));
             signal(number, SIG_DFL);
+        }
         py.PyErr_Clear();
         python_drop(handler);
         python_drop(item);
     }
     python_drop(getter);
+    python_drop(ignoring);
 }
 
 _Noreturn void finish(struct outcome outcome)
@@ -203,11 +251,16 @@ _Noreturn void finish(struct outcome outcome)
         finish_fully(outcome);
     shut_threading_down();
     python_call_quietly(image.atexit_run); /* prints errors; 3.9 also raises the last one */
-    if (other_threads() || !flush_standard_streams())
+    if (other_threads())
+        finish_fully(outcome);
+    clear_announce();
+    if (!flush_standard_streams())
         finish_fully(outcome);
     record_modules();
     restore_signal_handlers();
     py.PyGC_Collect();
+    if (collector_is_observed()) /* it has found what cannot be freed, and will say so */
+        finish_fully(outcome);
     clear_program();
     flush_standard_streams();
     leave_leanly(status_of(outcome));

@@ -942,7 +942,6 @@ def settle():
         "unfreeze": gc.unfreeze,
         "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
         "raw_streams": raw_streams,
-        "is_finalizing": True.__bool__,
         "path_index": state["path_index"],
         "environ_set": environ_set,
         "environ_unset": environ_unset,
