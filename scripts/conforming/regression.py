@@ -2,8 +2,8 @@
 
 Each module is run as `-m test` runs it, by `python` and by `pyrun` from one image of what that imports at its start.
 With `children`, plain Python runs the tests on both sides, and the interpreters that they start (by `sys.executable`)
-are `pyrun` on one of them, from bare images: what those tests say about options, streams, signals and ends is then said of
-the woken process.
+are `pyrun` on one of them, from bare images: what those tests say about options, streams, signals and ends is then
+said of the woken process.
 """
 import concurrent.futures
 import contextlib
