@@ -183,6 +183,10 @@ fn endings() {
             // In no order that is promised.
             .shell("\"$@\" | sort"),
         code("finalisers of what the image holds", "import json\nclass A:\n    def __del__(self): print('del held')\njson.held = A()\nprint('end')"),
+        code("finalisers of what sys holds", "import sys\nclass A:\n    def __init__(self): self.write = sys.stderr.write\n    def __del__(self): self.write('del sys\\n'); print('lost'); 1/0\nsys.held = A()\nprint('end')"),
+        code("finalisers ask whether this is the end", "import sys, atexit\nclass A:\n    is_finalizing = sys.is_finalizing\n    def __del__(self): print(self.is_finalizing(), flush=True)\na = A()\natexit.register(lambda: print(sys.is_finalizing()))\nprint(sys.is_finalizing, sys.is_finalizing.__doc__, sys.is_finalizing.__text_signature__)"),
+        code("the end is audited", "import sys, gc\ndef hook(event, args):\n    if not event.startswith(('import', 'open', 'object', 'marshal')): print(event, flush=True)\nsys.addaudithook(hook)\nprint('end')"),
+        code("finalisers interrupt", "import _thread\nclass A:\n    def __del__(self): _thread.interrupt_main(); print('after')\na = A()").since(3, 12).ends(0), // 3.11.2 crashes
         code("weak references", "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'finalised')\nprint('end')"),
         code("generators are closed", "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\nx = g(); next(x)\nprint('end')"),
         code("threads are joined", "import threading, time\ndef f():\n    time.sleep(.1); print('thread done')\nthreading.Thread(target=f).start()\nprint('main done')"),

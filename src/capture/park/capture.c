@@ -323,6 +323,7 @@ static void remember(PyObject *inside)
     image.full_end = py.PyObject_IsTrue(take(kept, "full_end")) != 0;
     image.safe_path = py.PyObject_IsTrue(take(kept, "safe_path")) != 0;
     image.builtins_size = py.PyDict_Size(py.PyEval_GetBuiltins());
+    image.sys_size = py.PyDict_Size(py.PyModule_GetDict(py.PyImport_AddModule("sys")));
     image.inside = inside;
     record_note_image();
     python_drop(kept);
@@ -384,6 +385,7 @@ _Noreturn void capture(void)
     path0_find(sentinel);
     if (!collector_stand_in())
         refuse("this is not a CPython from 3.9 on: its gc module lacks a function");
+    clear_prepare();
     text = read_script(origin.script);
     inside = load_inside(text, &waking);
     sentinel_text = py.PyUnicode_DecodeFSDefault(sentinel);

@@ -8,6 +8,39 @@
 
 #include <string.h>
 
+/* What sys.is_finalizing() says cannot be changed from outside, and a program may have
+ * kept the function: so before the recipe ours takes its place, the same to look at. */
+static python_function *is_finalizing;
+static bool finalizing;
+
+static PyObject *is_finalizing_now(PyObject *module, PyObject *nothing)
+{
+    return finalizing ? py.PyBool_FromLong(1) : is_finalizing(module, nothing);
+}
+
+void clear_prepare(void)
+{
+    static struct method_definition definition = {
+        "is_finalizing", (void (*)(void))is_finalizing_now, PY_NOARGS,
+        "is_finalizing($module, /)\n--\n\nReturn True if Python is exiting.",
+    };
+    PyObject *name = py.PyUnicode_FromString("sys");
+    PyObject *function =
+        py.PyCFunction_NewEx(&definition, py.PyImport_AddModule("sys"), name);
+
+    is_finalizing = py.PyCFunction_GetFunction(py.PySys_GetObject("is_finalizing"));
+    if (is_finalizing != NULL && function != NULL)
+        py.PySys_SetObject("is_finalizing", function);
+    py.PyErr_Clear();
+    python_drop(function);
+    python_drop(name);
+}
+
+void clear_announce(void)
+{
+    finalizing = true;
+}
+
 /* finalize_modules_delete_special(). The containers themselves belong to the
  * image, which holds them: image.containers. */
 static void clear_special_names(void)
@@ -29,7 +62,6 @@ static void clear_special_names(void)
 
         py.PySys_SetObject(streams[i], original == NULL ? PY_NONE : original);
     }
-    py.PySys_SetObject("is_finalizing", image.is_finalizing);
 }
 
 /* Takes the program's modules out of sys.modules, in the order of import, and
@@ -69,7 +101,7 @@ static PyObject *import_nothing(PyObject *self, PyObject *arguments, PyObject *k
 static void stop_imports(void)
 {
     static struct method_definition definition = {
-        "__import__", import_nothing, PY_VARARGS_KEYWORDS, NULL,
+        "__import__", (void (*)(void))import_nothing, PY_VARARGS_KEYWORDS, NULL,
     };
     PyObject *function = py.PyCFunction_NewEx(&definition, NULL, NULL);
 
@@ -78,23 +110,28 @@ static void stop_imports(void)
     python_drop(function);
 }
 
-/* _PyModule_ClearDict(): first the names with one underscore, then the others. */
-static void clear_names(PyObject *dict, bool private_names)
+/* _PyModule_ClearDict(): first the names with one underscore, then the others; here all
+ * but the first ones. Says whether there were any. */
+static bool clear_names(PyObject *dict, Py_ssize_t first, bool private_names)
 {
     PyObject *name, *value;
-    Py_ssize_t position = 0;
+    Py_ssize_t position = 0, count = 0;
+    bool any = false;
 
     while (py.PyDict_Next(dict, &position, &name, &value)) {
         const char *text;
 
-        if (value == PY_NONE || !python_is(name, py.PyUnicode_Type))
+        if (++count <= first || value == PY_NONE || !python_is(name, py.PyUnicode_Type))
             continue;
         text = py.PyUnicode_AsUTF8(name);
         py.PyErr_Clear();
         if (text != NULL && (private_names ? text[0] == '_' && text[1] != '_'
-                                           : strcmp(text, "__builtins__") != 0))
+                                           : strcmp(text, "__builtins__") != 0)) {
             py.PyDict_SetItem(dict, name, PY_NONE);
+            any = true;
+        }
     }
+    return any;
 }
 
 /* Modules that are still referenced lose their contents, the last one first. */
@@ -106,8 +143,8 @@ static void clear_modules(PyObject *references)
         if (found == NULL || found == PY_NONE)
             continue;
         py.Py_IncRef(found);
-        clear_names(py.PyModule_GetDict(found), true);
-        clear_names(py.PyModule_GetDict(found), false);
+        clear_names(py.PyModule_GetDict(found), 0, true);
+        clear_names(py.PyModule_GetDict(found), 0, false);
         python_drop(found);
     }
     python_drop(references);
@@ -123,6 +160,33 @@ static void clear_builtins(void)
     while (py.PyDict_Next(builtins, &position, &name, &value))
         if (++count > image.builtins_size && value != PY_NONE)
             py.PyDict_SetItem(builtins, name, PY_NONE);
+}
+
+/* The names that the program added to sys go last: when the streams are gone, so that
+ * what ends with them says nothing. What stays in other modules of the image has the
+ * streams, as it would have ended before. */
+static void clear_sys(void)
+{
+    static const char *const streams[] = {
+        "stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__",
+    };
+    PyObject *names = py.PyModule_GetDict(py.PyImport_AddModule("sys"));
+    PyObject *kept[sizeof streams / sizeof *streams];
+
+    clear_names(names, image.sys_size, true);
+    if (py.PyDict_Size(names) <= image.sys_size)
+        return;
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+        kept[i] = py.PySys_GetObject(streams[i]);
+        py.Py_IncRef(kept[i]);
+        py.PySys_SetObject(streams[i], PY_NONE);
+    }
+    if (clear_names(names, image.sys_size, false))
+        python_call_quietly(image.collect);
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+        py.PySys_SetObject(streams[i], kept[i]);
+        python_drop(kept[i]);
+    }
 }
 
 static bool is_standard_stream(PyObject *object)
@@ -188,5 +252,6 @@ void clear_program(void)
     python_call_quietly(image.collect);
     clear_modules(references);
     python_call_quietly(image.collect);
+    clear_sys();
     finish_survivors();
 }

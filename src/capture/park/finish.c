@@ -186,10 +186,31 @@ static bool flush_standard_streams(void)
     return good;
 }
 
+/* What CPython says of a signal whose handler is gone: _thread.interrupt_main() still
+ * sends one. */
+static PyObject *ignore_signal(PyObject *self, PyObject *arguments)
+{
+    char text[64];
+
+    (void)self;
+    if (py.hexversion >= PY_3_10) {
+        snprintf(text, sizeof text, "Signal %ld ignored due to race condition",
+                 py.PyLong_AsLong(py.PyTuple_GetItem(arguments, 0)));
+        py.PyErr_SetString(py.PyExc_OSError, text);
+        py.PyErr_WriteUnraisable(PY_NONE);
+    }
+    py.Py_IncRef(PY_NONE);
+    return PY_NONE;
+}
+
 /* PyOS_FiniInterrupts(): from here on Ctrl-C kills. Handlers that C code has set
  * stay: Python knows nothing of those (None). */
 static void restore_signal_handlers(void)
 {
+    static struct method_definition definition = {
+        "ignore_signal", (void (*)(void))ignore_signal, PY_VARARGS, NULL,
+    };
+    PyObject *ignoring = py.PyCFunction_NewEx(&definition, NULL, NULL);
     PyObject *signals = module("_signal");
     PyObject *getter = signals ? py.PyObject_GetAttrString(signals, "getsignal") : NULL;
 
@@ -202,13 +223,16 @@ static void restore_signal_handlers(void)
             continue;
         item = py.PyLong_FromLong(number);
         handler = py.PyObject_CallFunctionObjArgs(getter, item, NULL);
-        if (handler != NULL && handler != PY_NONE && !python_is(handler, py.PyLong_Type))
+        if (handler != NULL && handler != PY_NONE && !python_is(handler, py.PyLong_Type)) {
+            python_drop(py.PyObject_CallMethod(signals, "signal", "OO", item, ignoring));
             signal(number, SIG_DFL);
+        }
         py.PyErr_Clear();
         python_drop(handler);
         python_drop(item);
     }
     python_drop(getter);
+    python_drop(ignoring);
 }
 
 _Noreturn void finish(struct outcome outcome)
@@ -217,11 +241,16 @@ _Noreturn void finish(struct outcome outcome)
         finish_fully(outcome);
     shut_threading_down();
     python_call_quietly(image.atexit_run); /* prints errors; 3.9 also raises the last one */
-    if (other_threads() || !flush_standard_streams())
+    if (other_threads())
+        finish_fully(outcome);
+    clear_announce();
+    if (!flush_standard_streams())
         finish_fully(outcome);
     record_modules();
     restore_signal_handlers();
     py.PyGC_Collect();
+    if (collector_is_observed()) /* it has found what cannot be freed, and will say so */
+        finish_fully(outcome);
     clear_program();
     flush_standard_streams();
     leave_leanly(status_of(outcome));

@@ -1157,7 +1157,6 @@ def settle():
         "collect": gc.collect,
         "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
         "raw_streams": raw_streams,
-        "is_finalizing": True.__bool__,
         "path_index": state["path_index"],
         "environ_set": environ_set,
         "environ_unset": environ_unset,

@@ -77,7 +77,6 @@ struct origin {
     F(raw_streams)   /* list: what is beneath the standard streams */ \
     F(environ_set)   /* dict: what modules have set in os.environ */ \
     F(environ_unset) /* list: what they have taken out of it */ \
-    F(is_finalizing) /* says True, for sys.is_finalizing */ \
     F(modules)       /* dict: sys.modules as parked, without __main__ */ \
     F(containers)    /* list: what must not be freed at the end */
 
@@ -96,7 +95,7 @@ struct image {
         };
         PyObject *held[sizeof(struct image_objects) / sizeof(PyObject *)];
     };
-    Py_ssize_t builtins_size;
+    Py_ssize_t builtins_size, sys_size;
     const char *coerced_lc_ctype; /* set by PEP 538, or NULL */
     long path_index;              /* of a program's own entry in sys.path; -1 for none */
     bool full_end;                /* this build or these flags want Py_FinalizeEx */
@@ -229,6 +228,8 @@ void leave_note_handler(void (*function)(void *), void *argument);
 _Noreturn void leave_leanly(int status);
 
 /* clear.c */
+void clear_prepare(void);  /* before the recipe */
+void clear_announce(void); /* sys.is_finalizing() says so */
 void clear_program(void);
 
 /* record.c */

@@ -27,16 +27,20 @@ struct compiler_flags {
     int feature_version;
 };
 
+typedef PyObject *python_function(PyObject *, PyObject *); /* PyCFunction */
+
 struct method_definition {
     const char *name;
-    PyObject *(*function)(PyObject *, PyObject *, PyObject *);
+    void (*function)(void); /* of the type that the flags say */
     int flags;
     const char *doc;
 };
 
 enum {
     PY_FILE_INPUT = 257,         /* Py_file_input */
+    PY_VARARGS = 1,              /* METH_VARARGS */
     PY_VARARGS_KEYWORDS = 3,     /* METH_VARARGS | METH_KEYWORDS */
+    PY_NOARGS = 4,               /* METH_NOARGS */
     PY_PRINT_RAW = 1,            /* Py_PRINT_RAW */
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
     PY_3_10 = 0x030a0000,
@@ -100,6 +104,7 @@ enum {
     F(PyObject *, PyBytes_FromStringAndSize, (const char *, Py_ssize_t)) \
     F(char *, PyBytes_AsString, (PyObject *)) \
     F(PyObject *, PyBool_FromLong, (long)) \
+    F(python_function *, PyCFunction_GetFunction, (PyObject *)) \
     F(PyObject *, PyCFunction_NewEx, (struct method_definition *, PyObject *, PyObject *)) \
     F(void, PyDict_Clear, (PyObject *)) \
     F(int, PyDict_DelItemString, (PyObject *, const char *)) \
@@ -169,6 +174,7 @@ enum {
 #define PY_EXCEPTIONS(F) \
     F(PyExc_ImportError) \
     F(PyExc_KeyboardInterrupt) \
+    F(PyExc_OSError) \
     F(PyExc_RuntimeError) \
     F(PyExc_SystemExit)
 
