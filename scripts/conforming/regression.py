@@ -49,27 +49,6 @@ CHILDREN = ["test_" + name for name in """
     utf8_mode warnings weakref
 """.split()]
 
-# What differs, and why: by the case, or the class that it is of.
-KNOWN = {
-    # Since 3.13 trace is among what -m test imports: it looks for its own functions by gc.get_referrers.
-    "test.test_trace.TestCallers.test_loop_caller_importing": "the collector does not show the image's objects",
-}
-SEED = "the hash seed is the store's, the same in every run"
-UNSAID = "what an interpreter says when it starts is not repeated"
-HARNESS = "it is about what WITH_CHILDREN itself stands in front of"
-KNOWN_IN_CHILDREN = {
-    "test.test_cmd_line.CmdLineTest.test_hash_randomization": SEED,
-    **{f"test.test_hash.{name}.test_randomized_hash": SEED
-       for name in ("BytesHashRandomizationTests", "DatetimeDateTests", "DatetimeDatetimeTests", "DatetimeTimeTests",
-                    "MemoryviewHashRandomizationTests", "StrHashRandomizationTests")},
-    "test.test_warnings.CWCmdLineTests.test_improper_option": UNSAID,
-    "test.test_warnings.PyWCmdLineTests.test_improper_option": UNSAID,
-    "test.test_c_locale_coercion.LocaleCoercionTests.test_PYTHONCOERCECLOCALE_set_to_warn": UNSAID,
-    "test.test_os.PidTests.test_getppid": "the program is a child of pyrun",
-    "test.test_os.EnvironTests.test_putenv_unsetenv": HARNESS,
-    "test.test_capi.test_misc.CAPITest.test_seq_bytes_to_charp_array": HARNESS,
-}
-
 # Runs in place of `-m test` where the children are to be pyrun. An image for the options and variables of each is built
 # before the first that has them; what no image can have is plain Python.
 WITH_CHILDREN = """
@@ -220,16 +199,15 @@ def sides(side_python, pyimg, pyrun, work, children):
             Side(argv, {**kept, "PYIMG_TEST_CHILDREN": repr(how)}, work, pyimg))
 
 
-def run(side_python, pyimg, pyrun, work, modules, jobs, children):
-    """Yields the result of each module, as they come. Nothing where the interpreter carries no tests."""
+def run(side_python, pyimg, pyrun, work, modules, jobs, children, known):
+    """Yields the result of each module, as they come. Nothing where the interpreter carries no tests. `known` is what
+    differs and why, by the case or the class that it is of."""
     probe = "import importlib.util as u; print(*[n for n in %r if u.find_spec('test.' + n)])" % (modules,)
     found = subprocess.run([side_python, "-c", "import test.libregrtest.main\n" + probe], stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, universal_newlines=True)
     if found.returncode != 0:
-        print(f"skipped: {side_python} carries no tests")
         return
     python, other = sides(side_python, pyimg, pyrun, work, children)
-    known = {**KNOWN, **(KNOWN_IN_CHILDREN if children else {})}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         tasks = [pool.submit(compare, name, python, other, known) for name in found.stdout.split()]
         for task in concurrent.futures.as_completed(tasks):

@@ -63,12 +63,14 @@ STAND_IN(get_freeze_count, GET_FREEZE_COUNT)
 STAND_IN(freeze, FREEZE)
 STAND_IN(unfreeze, UNFREEZE)
 
+#define DEFINITION(name) {#name, (void (*)(void))name, PY_VARARGS_KEYWORDS, NULL}
+
 static struct method_definition stand_ins[FUNCTIONS] = {
-    [GET_OBJECTS] = {"get_objects", get_objects, PY_VARARGS_KEYWORDS, NULL},
-    [GET_REFERRERS] = {"get_referrers", get_referrers, PY_VARARGS_KEYWORDS, NULL},
-    [GET_FREEZE_COUNT] = {"get_freeze_count", get_freeze_count, PY_VARARGS_KEYWORDS, NULL},
-    [FREEZE] = {"freeze", freeze, PY_VARARGS_KEYWORDS, NULL},
-    [UNFREEZE] = {"unfreeze", unfreeze, PY_VARARGS_KEYWORDS, NULL},
+    [GET_OBJECTS] = DEFINITION(get_objects),
+    [GET_REFERRERS] = DEFINITION(get_referrers),
+    [GET_FREEZE_COUNT] = DEFINITION(get_freeze_count),
+    [FREEZE] = DEFINITION(freeze),
+    [UNFREEZE] = DEFINITION(unfreeze),
 };
 
 /* As CPython takes it apart again into __doc__ and __text_signature__. */
