@@ -185,7 +185,9 @@ _Noreturn void wake(void)
     duties_process(&request);
     if (request.head.kind == KIND_GROW)
         grow(&request);
-    interrupted = connect_python(&request); /* the script may take a closed stream's number */
+    /* The streams first, as in CPython: where a standard descriptor is closed, the
+     * script that is opened next takes its number. */
+    interrupted = connect_python(&request);
     program = program_prepare(&request);
     add_path0(program_path0(&program, &request));
     interrupted = renew_python() || interrupted;

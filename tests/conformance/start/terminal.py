@@ -12,7 +12,7 @@ for stream in sys.stdin, sys.stdout, sys.stderr:
     raw = getattr(stream.buffer, "raw", stream.buffer)
     print(stream.isatty(), stream.line_buffering, stream.write_through, type(stream.buffer).__name__, raw._blksize, raw.mode, raw.name, stream.encoding, stream.errors)
 print(os.isatty(0), os.ttyname(1), shutil.get_terminal_size(), "readline" in sys.modules)
-print(repr(input("prompt ")), "readline" in sys.modules, os.tcgetpgrp(0) == os.getpgrp(), os.getsid(0) == os.getppid())
+print(repr(input("prompt ")), "readline" in sys.modules, os.tcgetpgrp(0) == os.getpgrp())
 try:
     input("again ")
 except EOFError as error:

@@ -1,7 +1,7 @@
 #: Warnings are filtered, shown once and worded as Python's options say.
 #: recipe: import asyncio, logging, os, re, warnings
 #: every
-#: run [] [-W error] [-W ignore] [-W default] [-W always] [-W once] [-W module] [-W error::ResourceWarning] [-W error::DeprecationWarning:__main__] [-W ignore:old] [-X dev] [-b] [-bb] [-O] [PYTHONWARNINGS=default,ignore::UserWarning] [PYTHONWARNINGS=ignore -W error::UserWarning] [-X warn_default_encoding] [-W error::EncodingWarning -X warn_default_encoding] [-X dev -W ignore] [-E PYTHONWARNINGS=error] [PYTHONDEVMODE=1]: echo 'import warnings; warnings.warn("in a module", DeprecationWarning)' > mod.py; python program.py; echo $?; python -m program; python -c "$(cat program.py)"; python - < program.py
+#: run [] [-W error] [-W ignore] [-W default] [-W always] [-W once] [-W module] [-W error::ResourceWarning] [-W error::DeprecationWarning:__main__] [-W ignore:old] [-X dev] [-b] [-bb] [-O] [PYTHONWARNINGS=default,ignore::UserWarning] [PYTHONWARNINGS=ignore -W error::UserWarning] [-X warn_default_encoding] [-X dev -W ignore] [-E PYTHONWARNINGS=error] [PYTHONDEVMODE=1]: echo 'import warnings; warnings.warn("in a module", DeprecationWarning)' > mod.py; python program.py; echo $?; python -m program; python -c "$(cat program.py)"; python - < program.py
 import os
 import sys
 import warnings
