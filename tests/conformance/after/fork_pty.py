@@ -21,6 +21,6 @@ seen = []
 def read(fd):
     data = os.read(fd, 999)
     seen.append(data)
-    return b""
+    return data
 status = pty.spawn([sys.executable, "-c", "import sys; print(sys.stdout.isatty())"], read)
-print(seen, os.waitstatus_to_exitcode(status))
+print(b"".join(seen), os.waitstatus_to_exitcode(status))

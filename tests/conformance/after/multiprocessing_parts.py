@@ -1,5 +1,5 @@
 #: Locks, events, queues, pipes, managers, shared memory and values work between processes, and leave nothing in /dev/shm.
-#: run: ls /dev/shm > ../before; for m in fork spawn forkserver; do python program.py $m; done; ls /dev/shm | diff - ../before && echo nothing left
+#: run: for m in fork spawn forkserver; do python program.py $m; done; wc -l < names; for name in $(cat names); do ls /dev/shm/*$name 2> /dev/null; done; rm names
 import multiprocessing as m, sys, os
 from multiprocessing import shared_memory
 
@@ -35,9 +35,14 @@ if __name__ == "__main__":
     event.set()
     for p in processes: p.join()
     print(value.value, [p.exitcode for p in processes], [semaphore.acquire(timeout=9) for _ in range(3)])
+    with open("names", "a") as names:
+        for made in value.get_lock(), lock, semaphore:
+            print((made._semlock.name or "").strip("/"), file=names)
     ours, theirs = c.Pipe()
     queue, simple = c.JoinableQueue(), c.SimpleQueue()
     shared = shared_memory.SharedMemory(create=True, size=100)
+    with open("names", "a") as names:
+        print(shared.name, file=names)
     p = c.Process(target=talk, args=(theirs, queue, simple, shared.name))
     p.start()
     ours.send({"a": 1})

@@ -3,9 +3,9 @@
 #: run: python -m cProfile -s name program.py | grep "program.py\|json" | grep -v "module>\|class" | tr -s " " | cut -d" " -f 2,7-
 #: run: python -m profile -s name program.py | grep program.py | tr -s " " | cut -d" " -f 2,7-
 #: run: python -m trace --count --missing -C . program.py; cat program.cover; rm *.cover
-#: run: python -m trace --trace --ignore-dir=/usr:/root program.py | grep -v ^program.py.*dumps
+#: run: python -m trace --trace --ignore-dir=/usr:/root program.py | grep "^program.py\|: program"
 #: run: python -m trace --listfuncs program.py | grep program
-#: run: python -m timeit -n 2 -r 1 -s 'import program' 'print(program.f(2))' | head -2
+#: run: python -m timeit -n 2 -r 1 -s 'import program' 'print(program.f(2))' | sed -n 1,2p
 #: run: python -m doctest program.py -v
 #: run: python program.py own
 import json, sys

@@ -1,6 +1,7 @@
 #: Signals are handled, blocked, waited for, and interrupt and restart system calls.
-import ctypes, errno, faulthandler, os, select, signal, socket, sys, threading, time
+import ctypes, errno, faulthandler, os, select, signal, socket, sys, threading, time, warnings
 
+warnings.simplefilter("ignore")  # of threads at a fork, which may just be ending
 got = []
 handler = lambda n, f: got.append((signal.Signals(n).name, f.f_code.co_name))
 me = os.getpid()

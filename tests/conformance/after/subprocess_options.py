@@ -1,4 +1,5 @@
 #: All options of subprocess do what they say.
+#: varies: after 0\.\d+ seconds
 import os, signal, subprocess, sys, time
 
 def say(what, *args, **more):

@@ -11,8 +11,8 @@ signal.signal(signal.SIGWINCH, lambda *a: print("resized", os.get_terminal_size(
 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
 time.sleep(0.05)
 before = termios.tcgetattr(0)
-print("key? ", end="", flush=True)
 tty.setcbreak(0)
+print("key? ", end="", flush=True)
 print(os.read(0, 1))
 termios.tcsetattr(0, termios.TCSADRAIN, before)
 os.environ["TERM"] = "xterm"

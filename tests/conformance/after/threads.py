@@ -1,7 +1,7 @@
 #: Threads of every kind run, are named and counted, and are waited for at the end.
 import _thread, queue, sys, threading, time, warnings
 
-print(threading.main_thread(), threading.current_thread() is threading.main_thread(), threading.active_count())
+print(threading.main_thread().name, threading.current_thread() is threading.main_thread(), threading.active_count())
 print(threading.get_ident() == threading.main_thread().ident, _thread._count())
 numbers = []
 lock = threading.Lock()

@@ -8,7 +8,6 @@
 #: run: python < stdin.py 2>&1 | grep -v "^  File\|^    "
 #: run: cd /; for m in spawn forkserver; do python "$OLDPWD/program.py" $m; done
 #: run: python -m zipapp package -o p.pyz; python p.pyz fork; rm p.pyz
-#: run: ls /dev/shm > ../before; python program.py forkserver; ls /dev/shm | diff - ../before
 import sys
 
 def in_main(x):
