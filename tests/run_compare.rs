@@ -322,6 +322,15 @@ fn surroundings() {
             .shell(&format!("exec $PYIMG_PYTHON -c 'import signal; signal.setitimer(signal.ITIMER_REAL, .5); {exec}' \"$@\""))
             .ends(-14)
             .misses("a timer is running"),
+        code("orphans", "import ctypes; v = ctypes.c_int(); ctypes.CDLL(None).prctl(37, ctypes.byref(v), 0, 0, 0); print(v)")
+            .shell(&format!("$PYIMG_PYTHON -c 'import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); {exec}' \"$@\"; echo $?"))
+            .misses("orphans are to become"),
+        code("no huge pages", "import ctypes; print(ctypes.CDLL(None).prctl(42, 0, 0, 0, 0))")
+            .shell(&format!("$PYIMG_PYTHON -c 'import ctypes; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); {exec}' \"$@\"; echo $?"))
+            .misses("no transparent huge pages"),
+        code("securebits", "import ctypes; print(ctypes.CDLL(None).prctl(27, 0, 0, 0, 0))")
+            .shell(&format!("$PYIMG_PYTHON -c 'import ctypes; ctypes.CDLL(None).prctl(28, 64, 0, 0, 0); {exec}' \"$@\"; echo $?"))
+            .misses("securebits are set"),
         code("blocked signals", "import os, signal, time; os.kill(os.getpid(), signal.SIGUSR1); time.sleep(.1); print(signal.sigpending())")
             .shell(&format!("$PYIMG_PYTHON -c 'import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); {exec}' \"$@\"; echo $?"))
             .misses("signals are blocked"),

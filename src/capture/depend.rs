@@ -19,7 +19,7 @@ use crate::manifest::Doubt;
 use crate::manifest::times::{self, Measured};
 
 /// Modules that read the working directory while they are imported, and get it anew when an
-/// image wakes (`renew` in `park/inside.py`).
+/// image wakes (`renew` in `park/inside/woken.py`).
 const DIRECTORY_RENEWED: [&str; 3] = ["multiprocessing.process", "pip._vendor.rich", "rich"];
 
 /// Modules that read the time, likewise.

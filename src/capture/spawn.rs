@@ -27,8 +27,16 @@ use crate::key::recipe::Recipe;
 
 /// The park library, built from `park/*.c`.
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libpyimg_park.so"));
-/// What it runs inside the interpreter.
-static INSIDE: &str = include_str!("park/inside.py");
+/// What it runs inside the interpreter: one text, in this order.
+static INSIDE: &str = concat!(
+    include_str!("park/inside/kept.py"),
+    include_str!("park/inside/recipe.py"),
+    include_str!("park/inside/observed.py"),
+    include_str!("park/inside/generators.py"),
+    include_str!("park/inside/outcome.py"),
+    include_str!("park/inside/parking.py"),
+    include_str!("park/inside/woken.py"),
+);
 
 /// How the names of its files begin; a part of its hash follows.
 const LIBRARY_NAME: &str = "libpyimg_park-";

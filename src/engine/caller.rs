@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{IntoRawFd as _, RawFd};
 
+use nix::sys::prctl;
+
 use super::request::Descriptor;
 
 /// The state of this process as its caller left it.
@@ -32,6 +34,12 @@ pub struct Caller {
     pub has_timer: bool,
     /// Whether the scheduling policy is `SCHED_OTHER`; CRIU restores no other.
     pub is_scheduled_ordinarily: bool,
+    /// Whether orphans among the descendants become children of this process.
+    pub is_subreaper: bool,
+    /// Whether there are to be no transparent huge pages.
+    pub refuses_huge_pages: bool,
+    /// Whether any of the `SECBIT_*` is set that change what root may do.
+    pub has_securebits: bool,
 }
 
 impl Caller {
@@ -64,6 +72,9 @@ impl Caller {
             limits: crate::sys::resource_limits()?,
             personality: nix::sys::personality::get()?.bits().cast_unsigned(),
             is_scheduled_ordinarily: crate::sys::is_scheduled_ordinarily(),
+            is_subreaper: prctl::get_child_subreaper()?,
+            refuses_huge_pages: prctl::get_thp_disable()?,
+            has_securebits: crate::sys::securebits() != 0,
         })
     }
 }

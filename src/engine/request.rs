@@ -35,7 +35,7 @@ pub enum Kind {
     Stdin = 3,
     /// A directory or a zip file with a `__main__` module.
     Directory = 4,
-    /// None: the process runs a further recipe, given as a line of Python for `inside.py`,
+    /// None: the process runs a further recipe, given as a line of Python for `inside/`,
     /// and parks again.
     Grow = 5,
 }

@@ -241,6 +241,9 @@ fn obstacle(caller: &Caller) -> Option<&'static str> {
         (!caller.is_scheduled_ordinarily, "the scheduling policy is not the ordinary one"),
         (caller.has_children, "there are children from before"),
         (caller.has_timer, "a timer is running"),
+        (caller.is_subreaper, "orphans are to become children of this process"),
+        (caller.refuses_huge_pages, "there are to be no transparent huge pages"),
+        (caller.has_securebits, "securebits are set"),
         (std::env::var_os("LISTEN_PID").is_some_and(is_own_pid), "LISTEN_PID names this process"),
     ]
     .into_iter()

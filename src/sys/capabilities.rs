@@ -43,3 +43,9 @@ fn ambient(what: c_int, capability: u32) -> c_int {
     // SAFETY: this prctl takes and returns numbers only.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, what, capability, unused, unused) }
 }
+
+/// The `SECBIT_*` flags of this process; none if they cannot be read.
+pub fn securebits() -> c_int {
+    // SAFETY: this prctl takes and returns numbers only.
+    unsafe { libc::prctl(libc::PR_GET_SECUREBITS) }.max(0)
+}

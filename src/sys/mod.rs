@@ -21,7 +21,7 @@ mod resources;
 mod signals;
 mod waiting;
 
-pub use capabilities::{is_ambient, make_ambient, set_capabilities};
+pub use capabilities::{is_ambient, make_ambient, securebits, set_capabilities};
 pub use descriptors::{
     Silence, close_all_but, duplicate_inherited, keep_descriptors_from_children, let_go_of,
     receive, survives_exec,

@@ -105,7 +105,7 @@ static char *cut(char *text, const char *mark)
     return found + 1;
 }
 
-/* inside.py lives in a namespace of its own, not in sys.modules. */
+/* What is in inside/ lives in a namespace of its own, not in sys.modules. */
 static PyObject *load_inside(char *text, char **waking)
 {
     PyObject *namespace = py.PyDict_New();
@@ -337,7 +337,7 @@ static void block_signals(void)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
-/* `waking` is what of inside.py is yet to be executed, and `text` all of it;
+/* `waking` is what of inside/ is yet to be executed, and `text` all of it;
  * NULL if that was done when the image was first made. */
 static _Noreturn void park(PyObject *inside, char *text, const char *waking)
 {

@@ -138,7 +138,7 @@ static void hide(PyObject *object)
     own.objects[own.count++] = object;
 }
 
-/* A value of inside.py: lists and tuples with all that is in them. Dictionaries
+/* A value of inside/: lists and tuples with all that is in them. Dictionaries
  * and sets are its own, but what they hold is not. */
 static void hide_value(PyObject *value)
 {

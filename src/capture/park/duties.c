@@ -3,7 +3,7 @@
  * Everything here is either done completely or answered with `failed`: a
  * program must not run with half of its caller's surroundings. What Python
  * itself keeps (os.environ, sys.argv, the streams, signal handlers) is not done
- * here but in inside.py.
+ * here but in inside/.
  */
 #include "observe.h"
 

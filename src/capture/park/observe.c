@@ -42,7 +42,7 @@ extern char **environ;
 
 static int journal = -1;
 static bool starting; /* Python is: only files count, since main asks for many variables */
-static PyObject *audit; /* inside.py's function */
+static PyObject *audit; /* inside/'s function */
 
 /* What is done to observe is not observed; nor is another thread's use of it. */
 static __thread bool busy;

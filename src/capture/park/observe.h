@@ -8,7 +8,7 @@
 
 /* From here on files are noted in the journal: Python starts, with what runs then. */
 void observe_start(void);
-/* From here on all is noted. `hook` is inside.py's function for what
+/* From here on all is noted. `hook` is inside/'s function for what
  * Python itself tells (audit events); it gets the event's name and arguments. */
 void observe_begin(PyObject *hook);
 /* The journal is complete: a memfd that the caller closes. Nothing is observed

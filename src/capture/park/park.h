@@ -24,7 +24,7 @@
  *   leave.c     ends the process likewise
  *   record.c    notes what the program imported
  *   python.c    the C API, by dlsym
- *   inside.py   all of the above that is easier said in Python
+ *   inside/   all of the above that is easier said in Python
  *
  * It knows nothing of CRIU, of images or of the store, and decides nothing
  * about which image is right: whatever it cannot do exactly is answered with
@@ -52,7 +52,7 @@
 struct origin {
     char *sentinel;         /* the script path that means: now */
     int socket;             /* control socket as inherited */
-    int script;             /* memfd with inside.py */
+    int script;             /* memfd with inside/ */
     char *locale;           /* name in force for LC_CTYPE; "C" for none, POSIX */
     bool locale_by_lc_all;  /* ... and it came from LC_ALL */
     char *lc_ctype;         /* LC_CTYPE as inherited, or NULL */
@@ -60,9 +60,9 @@ struct origin {
     uint64_t ignored;       /* signals inherited as ignored, bit n-1 */
 };
 
-/* Objects kept for waking and for the end, as inside.py's settle() names them. */
+/* Objects kept for waking and for the end, as inside/'s settle() names them. */
 #define IMAGE_OBJECTS(F) \
-    F(wake)          /* inside.py's function */ \
+    F(wake)          /* inside/'s function */ \
     F(renew)         /* likewise */ \
     F(renewed)       /* likewise */ \
     F(environ)       /* posix.environ */ \
@@ -85,8 +85,8 @@ struct image_objects { IMAGE_OBJECTS(F) };
 #undef F
 
 struct image {
-    PyObject *inside;             /* the namespace of inside.py; NULL while a recipe runs */
-    PyObject *build;              /* code: the part of inside.py that is for one build */
+    PyObject *inside;             /* the namespace of inside/; NULL while a recipe runs */
+    PyObject *build;              /* code: the part of inside/ that is for one build */
     union {
         struct { /* struct image_objects, without a name */
 #define F(name) PyObject *name;
@@ -105,7 +105,7 @@ struct image {
 extern struct origin origin;
 extern struct image image;
 
-/* capture.c: never return. The recipe is a line of Python for inside.py. */
+/* capture.c: never return. The recipe is a line of Python for inside/. */
 _Noreturn void capture(void);
 _Noreturn void capture_more(const char *recipe);
 
