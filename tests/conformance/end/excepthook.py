@@ -1,4 +1,5 @@
 #: An unhandled exception is shown by sys.excepthook, whatever that does.
+#: recipe: import os, re, subprocess, traceback
 #: varies: 0x[0-9a-f]+|\b\d{12,}\b|environment: line \d+: .*
 #= raises
 import sys

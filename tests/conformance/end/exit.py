@@ -1,4 +1,5 @@
 #: SystemExit in all its forms, from everywhere, ends as in CPython.
+#: recipe: import os, re, subprocess, traceback
 #: run: parts
 #: varies: 0x[0-9a-f]+|\b\d{12,}\b|environment: line \d+: .*
 #= argument

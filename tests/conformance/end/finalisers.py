@@ -183,15 +183,6 @@ class A:
 a = A("a")
 b = A("b")
 b.me = b
-#= finaliser_opens
-class A:
-    def __init__(self, n): self.n, self.open = n, open
-    def __del__(self):
-        with self.open(self.n, "w") as file:
-            file.write("written")
-a = A("a.txt")
-b = A("b.txt")
-b.me = b
 #= finaliser_sees
 import sys, gc, threading
 value = "value"

@@ -59,10 +59,6 @@ import os, signal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 os.kill(os.getpid(), signal.SIGHUP)
 print("end")
-#= signal_in_atexit
-import atexit, os, signal
-signal.signal(signal.SIGUSR1, lambda *a: print("handled"))
-atexit.register(os.kill, os.getpid(), signal.SIGUSR1)
 #= signal_in_finaliser
 import os, signal
 signal.signal(signal.SIGUSR1, lambda *a: print("handled"))

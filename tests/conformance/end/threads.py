@@ -31,18 +31,6 @@ run(3)
 #= registers_atexit
 import atexit, threading, time
 threading.Thread(target=lambda: (time.sleep(.05), atexit.register(print, "registered late"))).start()
-#= started_in_atexit
-import atexit, threading, time
-def run():
-    time.sleep(.03)
-    print("thread ends")
-def start():
-    try:
-        threading.Thread(target=run).start()
-    except RuntimeError as error:
-        print(type(error), error)
-    time.sleep(.1)
-atexit.register(start)
 #= fails
 import threading
 threading.Thread(target=lambda: 1 / 0, name="T").start()
