@@ -55,9 +55,11 @@ if __name__ == "__main__":
         print(dict(d), list(l), n.value)
     p = c.Process(target=die); p.start(); p.join(); print(p.exitcode)
     a = c.Array("d", [1.5, 2.5]); print(a[:])
+    # Printed behind it: a worker that is replaced meanwhile would have the buffer as well.
     with c.Pool(2, maxtasksperchild=1) as pool:
-        print(pool.starmap(pow, [(2, 3), (3, 2)]), pool.map_async(abs, [-1]).get(30))
+        results = [pool.starmap(pow, [(2, 3), (3, 2)]), pool.map_async(abs, [-1]).get(30)]
         try:
             pool.apply(divmod, (1, 0))
         except ZeroDivisionError as error:
-            print(error, type(error.__cause__).__name__)
+            results += [error, type(error.__cause__).__name__]
+    print(*results)
