@@ -5,15 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* os.environ and posix.environ as they are built at start-up: bytes, the first
  * of two wins, with the LC_CTYPE that the coercion of the C locale has set. Both
  * were emptied before parking. What modules have changed in os.environ while
  * they were imported comes on top. */
-static void fill_environ(void)
+static void fill_environ(char **variables)
 {
-    for (char **entry = environ; *entry != NULL; entry++) {
+    for (char **entry = variables; *entry != NULL; entry++) {
         const char *value = strchr(*entry, '=');
         PyObject *name, *text;
 
@@ -23,6 +21,16 @@ static void fill_environ(void)
         text = py.PyBytes_FromStringAndSize(value + 1, (Py_ssize_t)strlen(value + 1));
         if (name == NULL || text == NULL ||
             py.PyDict_SetDefault(image.environ, name, text) == NULL)
+            gate_fail("no memory for the environment");
+        python_drop(name);
+        python_drop(text);
+    }
+    if (image.coerced_lc_ctype != NULL) {
+        PyObject *text = py.PyBytes_FromStringAndSize(
+            image.coerced_lc_ctype, (Py_ssize_t)strlen(image.coerced_lc_ctype));
+        PyObject *name = py.PyBytes_FromStringAndSize("LC_CTYPE", 8);
+
+        if (name == NULL || text == NULL || py.PyDict_SetItem(image.environ, name, text) == -1)
             gate_fail("no memory for the environment");
         python_drop(name);
         python_drop(text);
@@ -135,7 +143,7 @@ static bool connect_python(const struct request *request)
     PyObject *streams = new_streams(request);
     bool interrupted = false;
 
-    fill_environ();
+    fill_environ(request->environment);
     fill_list(image.argv, request->argv);
     fill_list(image.orig_argv, request->orig_argv);
     if (py.PyList_Size(streams) > 0 || ignored || unignored || duties_zone_changed()) {
