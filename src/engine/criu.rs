@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::personality::{self, Persona};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -276,6 +277,10 @@ fn restore<E: Send>(
             let verdict = std::thread::Builder::new().spawn_scoped(scope, move || {
                 // The alarm that ends a restore which takes too long is for the other thread.
                 let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
+                // If the process that is to become CRIU is killed before it does, libcriu closes
+                // a descriptor a second time (`swrk_connect` in `lib/c/criu.c`, 4.1 to 4.2), which
+                // would by then be a file of this thread: so that has descriptors of its own.
+                unshare(CloneFlags::CLONE_FILES)?;
                 if let Some(check) = check {
                     check().map_err(|why| {
                         // Nobody needs what CRIU is at.
