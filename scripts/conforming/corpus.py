@@ -12,7 +12,7 @@ may also stand in a file `about` of the directory:
     #: stdin: "some text\\n"                         a pipe; otherwise it is empty
     #: recipe: import json                          what the image holds in place of RECIPE
     #: since: 3.11    until: 3.12                   versions that can show it
-    #: needs: numpy                                 a module without which it is skipped
+    #: needs: numpy                                 a distribution, as pip calls it, without which it is skipped
     #: varies: 0x[0-9a-f]+                          what differs from run to run by plain Python too
     #: signal: SIGTERM                              sent once there is a file `ready`; what `exec` has made of Bash gets it
     #: ends: 1                                      the exit status, or the negative number of the signal, of Bash
@@ -224,12 +224,12 @@ def run(python, pyimg, pyrun, work, wanted=""):
     for case in all_cases(wanted):
         if not case.since <= own <= case.until:
             continue
-        for module in case.needs:
-            if module not in has:
-                argv = [sides.python, "-c", f"import {module}"]
-                has[module] = subprocess.run(argv, stderr=subprocess.DEVNULL).returncode == 0
-        missing = [module for module in case.needs if not has[module]]
+        for name in case.needs:
+            if name not in has:
+                argv = [sides.python, "-c", f"import importlib.metadata; importlib.metadata.version({name!r})"]
+                has[name] = subprocess.run(argv, stderr=subprocess.DEVNULL).returncode == 0
+        missing = [name for name in case.needs if not has[name]]
         if missing:
-            yield Result(case, [], f"{' and '.join(missing)} cannot be imported")
+            yield Result(case, [], f"{' and '.join(missing)} is not installed")
         else:
             yield Result(case, case.differences(sides))

@@ -1,4 +1,4 @@
-#: gdb and py-spy find the threads and the frames of a running program.
+#: gdb finds the threads and the frames of a running program.
 #: varies: \b\d{2,}\b
 import os, shutil, subprocess, sys, threading, time
 
