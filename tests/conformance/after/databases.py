@@ -1,5 +1,6 @@
 #: sqlite3 works in memory, in files, with threads and with functions of the program; dbm and shelve as well.
-import os, shelve, sqlite3, threading
+import os, shelve, sqlite3, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads that have been joined and have yet to end
 c = sqlite3.connect("data.db", timeout=30)
 c.execute("create table t (a, b)")
 c.create_function("twice", 1, lambda x: x * 2)
