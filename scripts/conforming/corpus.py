@@ -99,7 +99,9 @@ class Case:
 
         def left_by(program, *more):
             count.write_bytes(b"")
-            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags, str(count)]
+            # Whoever started us may ignore these, as `nohup` and scripts do.
+            argv = ["env", "--default-signal=HUP,INT,QUIT", "bash", "--norc", "-c", BEFORE + self.script, "bash",
+                    program, flags, str(count)]
             return sides.run(argv, self.files, (*variables, *more), self.stdin, self.terminal, self.signal)
 
         def reasons():
