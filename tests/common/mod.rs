@@ -11,7 +11,6 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod dice;
-pub mod sides;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
