@@ -173,6 +173,8 @@ def cases_of(path):
     sentence, said = lines_of(source.decode("latin-1"), path)
     common, runs = {}, []
     for indentation, word, settings, rest in said:
+        if indentation and not runs:
+            raise Wrong(f"{path}: {word} is below no run")
         about = runs[-1][2] if indentation else common
         if word == "run":
             runs.append((re.findall(r"\[([^]]*)\]", settings) or [""], rest, {}))
