@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use common::dice::{self, Dice};
@@ -29,13 +29,7 @@ os._exit(3)";
 
 /// The lab that they share, one test at a time: they wait for whatever ends, and clean up.
 fn lab() -> Option<(&'static Lab, MutexGuard<'static, ()>)> {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    if !common::criu() {
-        return None;
-    }
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    Some((LAB.get_or_init(|| Lab::new(common::a_python(), "import json, signal, time")), turn))
+    common::lab_in_turn("import json, signal, time")
 }
 
 /// What is killed.

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use common::{IMAGE, Lab, children, end_of, eventually, ground, processes_of};
@@ -16,16 +16,10 @@ use nix::unistd::Pid;
 /// The image, with threads of its own where numpy is there. These tests count what there
 /// is, so they take turns.
 fn lab() -> Option<(&'static Lab, MutexGuard<'static, ()>)> {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    if !common::criu() {
-        return None;
-    }
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever loses its parent becomes a child of ours, where it is seen.
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let recipe = "import json, os, sys\ntry:\n    import numpy\nexcept ImportError:\n    pass";
-    Some((LAB.get_or_init(|| Lab::new(common::a_python(), recipe)), turn))
+    common::lab_in_turn(recipe)
 }
 
 #[track_caller]

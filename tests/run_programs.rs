@@ -7,18 +7,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
-use common::sides::{Case, compare};
-use common::{IMAGE, Lab, a_python, binary, ground, labs, pyimg, pythons, run};
+use common::{IMAGE, Lab, a_python, binary, ground, pyimg, run};
 
 /// What the image holds.
 const RECIPE: &str = "import csv, json, logging";
-
-fn all() -> &'static [Lab] {
-    static LABS: OnceLock<Vec<Lab>> = OnceLock::new();
-    LABS.get_or_init(|| labs(pythons().iter().collect(), RECIPE))
-}
 
 /// Makes an archive by Python's own means: the texts of files go in as they are, deflated.
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {
@@ -37,92 +30,6 @@ with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as archive:
 
 fn with_front(front: &str, archive: &[u8]) -> Vec<u8> {
     [front.as_bytes(), archive].concat()
-}
-
-#[test]
-fn programs_in_archives() {
-    if !common::criu() {
-        return;
-    }
-    let main = "\
-import sys, json, csv, pkgutil
-print(sys.argv, sys.path[0], __file__, __name__, repr(__package__), __spec__.name)
-print(__spec__.origin, type(__loader__).__name__, __loader__.archive, __loader__.get_data(__file__)[:6])
-print(sorted(n for n in globals() if not n.startswith('__')))
-import helper, package.part
-from package import data
-print(helper.__file__, helper.__cached__, package.__path__, data())
-print(pkgutil.get_data('package', 'data.txt'), [m.name for m in pkgutil.iter_modules([sys.path[0]])])
-try:
-    import importlib.resources as resources
-    print(resources.files('package').joinpath('data.txt').read_text())
-except (ImportError, AttributeError):
-    pass
-import inspect
-print(inspect.getsource(helper))
-if sys.argv[1:] == ['exit']: sys.exit(3)
-if sys.argv[1:] == ['say']: sys.exit('said')
-if sys.argv[1:] == ['raise']: helper.fail(0)
-";
-    let files = [
-        ("__main__.py", main),
-        ("helper.py", "def fail(x):\n    return 1 / x\n"),
-        ("package/__init__.py", "def data():\n    from . import part\n    return part.VALUE\n"),
-        ("package/part.py", "VALUE = 'a value'\n"),
-        ("package/data.txt", "some data"),
-    ];
-    let program = archive(&files);
-    let front = with_front("#!/usr/bin/env pyrun\n", &program);
-    let compiled = "import py_compile, zipfile, sys
-py_compile.compile('main.py', 'main.pyc')
-zipfile.ZipFile('program', 'w').write('main.pyc', '__main__.pyc')";
-    let zipapp = "$PYIMG_PYTHON -m zipapp source -o program -p '/usr/bin/env pyrun' && \"$@\"; \
-        status=$?; rm -r program source; echo $status";
-    let labs: Vec<&Lab> = all().iter().collect();
-    let of = |name: &str, arguments: &[&str]| Case::of(name, arguments).file("app.pyz", &program);
-    compare(
-        &labs,
-        &[
-            of("archive", &["app.pyz", "one", "two words"]).ends(0),
-            of("archive here", &["./app.pyz"]).ends(0),
-            of("status", &["app.pyz", "exit"]).ends(3),
-            of("status in words", &["app.pyz", "say"]).ends(1),
-            of("traceback", &["app.pyz", "raise"]).ends(1),
-            of("link", &["link"]).shell("ln -s app.pyz link; \"$@\"").ends(0),
-            of("full path", &[]).shell("\"$@\" \"$PWD/app.pyz\"").ends(0),
-            Case::of("front", ["app", "x"]).file("app", &front).ends(0),
-            Case::of("in a directory", ["bin/app"]).file("bin/app", &front).ends(0),
-            Case::of("zipapp", ["program", "x"])
-                .file("source/__main__.py", "import json, tool; print(tool.__file__); tool.run()")
-                .file("source/tool.py", "import sys\ndef run(): print(sys.argv); sys.exit(4)")
-                .shell(zipapp),
-            Case::of("zipapp of a function", ["program"])
-                .file("source/tool.py", "import json\ndef run(): print(json.dumps([__file__]))")
-                .shell(&zipapp.replace("-o", "-m tool:run -o")),
-            // Only who names an image can have one: what it imports cannot be seen.
-            Case::of("compiled", ["program"])
-                .file("main.py", "import json; print(__file__, json.dumps(1))")
-                .file("make.py", compiled)
-                .shell("$PYIMG_PYTHON make.py && rm *.py *.pyc && \"$@\"; rm -r program"),
-            Case::of("shadow", ["program"])
-                .file(
-                    "program",
-                    archive(&[("__main__.py", "import json"), ("json.py", "print(1)")]),
-                )
-                .misses("program/json.py would be imported as json"),
-            Case::of("no main", ["program"])
-                .file("program", archive(&[("main.py", "")]))
-                .misses("program has no __main__ module")
-                .ends(1),
-            Case::of("no archive but by a word", ["program"])
-                .file("program", "import json\nprint('a program')\n# PK\x05\x06\n")
-                .misses("program is a zip archive that cannot be read")
-                .ends(0),
-            Case::of("cut short", ["program"])
-                .file("program", &program[program.len() - 200..])
-                .misses("program is a zip archive"),
-        ],
-    );
 }
 
 /// A directory with an archive in it, and a lab with an image that was built with the

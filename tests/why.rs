@@ -335,3 +335,51 @@ fn version_file(runtime: &Path) -> PathBuf {
     let mut files = files.filter(|path| path.file_name() == Some("version".as_ref()));
     files.next().unwrap()
 }
+
+#[test]
+fn the_log_says_which_image_or_why_none() {
+    if !common::criu() {
+        return;
+    }
+    let lab = Lab::new(common::a_python(), "import json");
+    let log = |value: &str, arguments: &[&str]| {
+        run(lab.pyrun().env("PYIMG_LOG", value).args(arguments)).stderr_text()
+    };
+    let (hit, miss) = (["-c", "import json"], ["-c", "pass"]);
+    assert_eq!(log("hit", &hit), "pyrun: hit: image\n");
+    assert_eq!(log("debug", &hit), "pyrun: hit: image\n");
+    assert_eq!(log("miss", &hit), "");
+    assert_eq!(log("hit", &miss), "");
+    let reason = "pyrun: miss: no image holds a module that the program imports\n";
+    assert_eq!(log("miss", &miss), reason);
+    assert_eq!(log("debug", &miss), reason);
+    assert_eq!(log("", &miss), "");
+    // For the benchmark: what was reached when, and nothing else.
+    for (arguments, outcome, reached) in
+        [(&hit, "hit", "evidence restored started end"), (&miss, "not-covered", "store end")]
+    {
+        let line = log("phases", arguments);
+        let phases: serde_json::Value = serde_json::from_str(&line).expect(&line);
+        assert_eq!(phases["outcome"], outcome, "{line}");
+        let marks = phases["marks"].as_array().unwrap();
+        for point in reached.split(' ') {
+            assert!(marks.iter().any(|mark| mark[0] == point), "{point} is not in {line}");
+        }
+        assert!(
+            marks.iter().all(|mark| mark[1].as_u64() >= marks[0][1].as_u64() && mark[2].is_u64()),
+            "{line}"
+        );
+    }
+    // Wherever standard error leads, the program runs.
+    for redirection in ["2>/dev/full", "2>&-", "2> >(exit 1)"] {
+        let script = format!("\"$@\" {redirection}; echo $?");
+        for (arguments, log) in [(hit, "debug"), (miss, "debug"), (hit, "phases"), (miss, "phases")]
+        {
+            let mut command = Command::new("bash");
+            ground().clean(&mut command, &lab.store);
+            command.env("PYIMG_PYTHON", &lab.python.path).env("PYIMG_LOG", log);
+            command.args(["-c", &script, "bash"]).arg(common::binary("pyrun")).args(arguments);
+            assert_eq!(run(&mut command).stdout_text(), "0\n", "{redirection} {arguments:?} {log}");
+        }
+    }
+}

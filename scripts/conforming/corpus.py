@@ -21,6 +21,8 @@ may also stand in a file `about` of the directory:
     #: every                                        each `python` begins from an image; otherwise one of them has to
     #: either                                       each may begin from one or not, as long as it is right
 
+A line that is indented below a `run`, as `#:   ends: 1`, is for that alone, in place of what is said for all.
+
 A file may hold several programs, each below a line `#= name`. Then there is `name.py` for each in place of the file, and
 `parts` runs one after the other by `python`, with its arguments, and says how each ended. Each must use the image.
 """
@@ -97,7 +99,9 @@ class Case:
 
         def left_by(program, *more):
             count.write_bytes(b"")
-            argv = ["bash", "--norc", "-c", BEFORE + self.script, "bash", program, flags, str(count)]
+            # Whoever started us may ignore these, as `nohup` and scripts do.
+            argv = ["env", "--default-signal=HUP,INT,QUIT", "bash", "--norc", "-c", BEFORE + self.script, "bash",
+                    program, flags, str(count)]
             return sides.run(argv, self.files, (*variables, *more), self.stdin, self.terminal, self.signal)
 
         def reasons():
@@ -112,7 +116,7 @@ class Case:
             found.append("an image was used")
         elif miss and self.reason and self.reason not in (given := reasons()):
             found.append(f"no image was used, but for another reason: {given}")
-        elif not miss and not self.either and hits < (runs if self.every else 1):
+        elif not miss and not self.either and hits < (max(runs, 1) if self.every else 1):
             found.append(f"{'not each' if hits else 'no'} run began from an image: {reasons()}")
         if self.ends not in (None, plain.status):
             found.append(f"the program is wrong: by python it ended with {plain.status}")
@@ -141,11 +145,11 @@ def texts(text):
 
 
 def lines_of(source, path):
-    """The sentence, and what the lines below it say, [(word, settings, rest)]."""
+    """The sentence, and what the lines below it say, [(indentation, word, settings, rest)]."""
     lines = [line[3:] for line in itertools.takewhile(lambda line: line.startswith("#: "), source.splitlines())]
     if not lines:
         raise Wrong(f"{path}: it does not say what it shows")
-    said = [re.fullmatch(rf"({'|'.join(WORDS)})((?: \[[^]]*\])*)(?:: ?(.*))?", line) for line in lines[1:]]
+    said = [re.fullmatch(rf"( *)({'|'.join(WORDS)})((?: \[[^]]*\])*)(?:: ?(.*))?", line) for line in lines[1:]]
     if None in said:
         raise Wrong(f"{path}: {lines[1 + said.index(None)]!r}")
     return lines[0], [found.groups() for found in said]
@@ -167,37 +171,41 @@ def cases_of(path):
     if list(files) == [path.name]:
         files = {"program.py": source}
     sentence, said = lines_of(source.decode("latin-1"), path)
-    common, runs = {"varies": [], "needs": []}, []
-    for word, settings, rest in said:
+    common, runs = {}, []
+    for indentation, word, settings, rest in said:
+        if indentation and not runs:
+            raise Wrong(f"{path}: {word} is below no run")
+        about = runs[-1][2] if indentation else common
         if word == "run":
-            runs.extend((setting, rest) for setting in re.findall(r"\[([^]]*)\]", settings) or [""])
+            runs.append((re.findall(r"\[([^]]*)\]", settings) or [""], rest, {}))
         elif word == "terminal":
             words = [text.encode("latin-1") for text in texts(rest)]
-            common["terminal"] = list(zip(words[::2], words[1::2]))
+            about["terminal"] = list(zip(words[::2], words[1::2]))
         elif word == "stdin":
-            common["stdin"] = "".join(texts(rest)).encode("latin-1")
+            about["stdin"] = "".join(texts(rest)).encode("latin-1")
         elif word in ("since", "until"):
-            common[word] = tuple(map(int, rest.split(".")))
+            about[word] = tuple(map(int, rest.split(".")))
         elif word == "needs":
-            common["needs"] = rest.replace(",", " ").split()
+            about["needs"] = rest.replace(",", " ").split()
         elif word == "varies":
-            common["varies"].append(rest)
+            about["varies"] = [*about.get("varies", []), rest]
         elif word == "ends":
-            common["ends"] = int(rest)
+            about["ends"] = int(rest)
         elif word in ("recipe", "signal"):
-            common[word] = rest
+            about[word] = rest
         else:
-            common[word] = True
-            common.update({"reason": rest} if word == "miss" and rest else {})
+            about[word] = True
+            about.update({"reason": rest} if word == "miss" and rest else {})
     name = str(path.relative_to(PLACE).with_suffix(""))
     is_parted = "program.py" not in files and path.is_file()
-    for number, (setting, script) in enumerate(runs or [("", "parts" if is_parted else "python program.py")]):
+    runs = runs or [([""], "parts" if is_parted else "python program.py", {})]
+    each = [(setting, script, own) for settings, script, own in runs for setting in settings]
+    for number, (setting, script, own) in enumerate(each):
         words = shlex.split(setting)
         variables = tuple(tuple(w.split("=", 1)) for w in words if re.match(r"[A-Z_]+=", w))
         flags = tuple(w for w in words if not re.match(r"[A-Z_]+=", w))
         label = name if number == 0 else f"{name}:{number + 1}"
-        every = common.get("every", is_parted)
-        yield Case(label, sentence, files, script, flags, variables, **{**common, "every": every})
+        yield Case(label, sentence, files, script, flags, variables, **{"every": is_parted, **common, **own})
 
 
 def all_cases(wanted=""):

@@ -11,7 +11,6 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod dice;
-pub mod sides;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -20,7 +19,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -403,6 +402,18 @@ pub fn labs(pythons: Vec<&Python>, recipe: &str) -> Vec<Lab> {
             .collect();
         building.into_iter().map(|lab| lab.join().unwrap()).collect()
     })
+}
+
+/// The one lab of a test binary whose tests take turns, and this test's turn; none without
+/// CRIU.
+pub fn lab_in_turn(recipe: &str) -> Option<(&'static Lab, MutexGuard<'static, ()>)> {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    if !criu() {
+        return None;
+    }
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Some((LAB.get_or_init(|| Lab::new(a_python(), recipe)), turn))
 }
 
 // ---- Running ----

@@ -2,15 +2,6 @@
 #: recipe: import os, re, subprocess, traceback
 #: run: parts
 #: varies: 0x[0-9a-f]+|\b\d{12,}\b|environment: line \d+: .*
-#= argument
-import subprocess, sys
-for value in ("", "None", "0", "3", "255", "256", "257", "-1", "-256", "True", "False", "2**31", "2**32", "2**63", "10**30",
-              "-10**30", "3.0", "'a text'", "b'bytes'", "''", "'\\udc80'", "'é'", "()", "(1, 2)", "(3,)", "[1]", "{}",
-              "SystemExit(4)", "SystemExit(SystemExit(5))", "type('I', (int,), {})(6)", "Exception('inner')", "object",
-              "sys.stdout.write", "'two\\nlines'", "'x' * 10000"):
-    code = f"import sys, json\nprint('out', end='')\nsys.exit({value})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    print(value, done.returncode, done.stdout, done.stderr[:200])
 #= attribute
 import sys
 error = SystemExit(3)
@@ -265,6 +256,9 @@ quit("quit")
 import builtins
 del builtins.exit
 exit(3)
+#= exit_of_site
+print("x", end="")
+exit(4)
 #= raised_from
 try:
     1 / 0

@@ -378,3 +378,28 @@ def values():
         print("finally")
 json.kept = values()
 next(json.kept)
+#= held_by_sys
+import sys
+class A:
+    def __init__(self): self.write = sys.stderr.write
+    def __del__(self):
+        self.write("del sys\n")
+        print("lost")
+        1 / 0
+sys.held = A()
+print("end")
+#= asks_for_the_end
+import atexit, sys
+class A:
+    is_finalizing = sys.is_finalizing
+    def __del__(self): print(self.is_finalizing(), flush=True)
+a = A()
+atexit.register(lambda: print(sys.is_finalizing()))
+print(sys.is_finalizing, sys.is_finalizing.__doc__, sys.is_finalizing.__text_signature__)
+#= audited_to_the_end
+import gc, sys
+def hook(event, arguments):
+    if not event.startswith(("import", "open", "object", "marshal")):
+        print(event, flush=True)
+sys.addaudithook(hook)
+print("end")

@@ -76,6 +76,9 @@ os.closerange(0, 10)
 import os, sys
 sys.stderr and sys.stderr.write("partial")
 os.closerange(2, 3)
+#= error_without_end
+import sys
+sys.stderr and sys.stderr.write("x")
 #= detached
 import sys
 print("out")

@@ -1,5 +1,7 @@
 #: What the system shows of the process: its words, descriptors, threads, and what it has used.
 #: varies: 0x[0-9a-f]+|\b\d{12,}\b|environment: line \d+: .*
+#: run: parts
+#: run: python -c "$(cat words.py)" one "two words"
 #= words
 import os, subprocess, sys
 print(open("/proc/self/cmdline").read().split("\0"), open("/proc/self/comm").read())
@@ -29,6 +31,10 @@ keys = [l.split(":")[0] for l in open("/proc/self/status")]
 values = dict(l.rstrip().split(":\t", 1) for l in open("/proc/self/status") if ":\t" in l)
 print(keys)
 print({k: values.get(k) for k in ("Name", "Umask", "State", "TracerPid", "Uid", "Gid", "FDSize", "Groups", "Kthread", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "Speculation_Store_Bypass", "SpeculationIndirectBranch", "Cpus_allowed", "Mems_allowed", "CoreDumping", "THP_enabled", "untag_mask", "HugetlbPages", "VmLck", "VmPin")})
+#= caught
+# The C library keeps signals 32 and 33 to itself.
+values = dict(line.split(":\t", 1) for line in open("/proc/self/status") if line.startswith("Sig"))
+print({name: int(values[name], 16) & ~(3 << 31) for name in ("SigPnd", "SigBlk", "SigIgn", "SigCgt")})
 #= limits
 print(open("/proc/self/limits").read(), open("/proc/self/personality").read(), open("/proc/self/oom_score_adj").read(), open("/proc/self/coredump_filter").read(), open("/proc/self/timerslack_ns").read(), open("/proc/self/autogroup").read() if False else "")
 #= auxiliary

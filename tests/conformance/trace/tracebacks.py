@@ -71,6 +71,13 @@ try:
     import beside_it
 finally:
     os.remove("beside_it.py")
+#= syntax_in_import
+open("broken.py", "w").write("x = (\n")
+try:
+    import broken
+finally:
+    import os
+    os.remove("broken.py")
 #= in_missing_import
 import no_such.module
 #= in_import_from
@@ -85,6 +92,14 @@ class A:
     def __del__(self):
         1 / 0
 A()
+#= in_finaliser_with_hook
+import sys
+sys.unraisablehook = lambda u: print(u.exc_type, u.exc_traceback.tb_lineno, u.err_msg)
+class A:
+    def __del__(self):
+        1 / 0
+A()
+print("after")
 #= in_callback_of_c
 import ctypes
 @ctypes.CFUNCTYPE(ctypes.c_int)

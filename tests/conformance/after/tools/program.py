@@ -6,5 +6,6 @@
 #: run: python -m tarfile -c t.tar p; python -m tarfile -l t.tar; rm t.tar; python -m calendar 2024 1; python -m inspect json:dumps | sed -n 1,5p; python -m textwrap; python -m pyclbr p/main.py; python -m symtable < /dev/null | sed -n 1,2p; python -m quopri < in.json; python -m this | sed -n 1,2p; python -m tabnanny p
 #: run: python -m site --user-base; python -m sysconfig | sed -n 1,3p; python -m platform | cut -c 1-5; python -m pydoc json.dumps | sed -n 1,5p; python -m gzip in.json; python -m gzip -d in.json.gz; rm in.json.gz; python -m uuid | wc -c; python -m mimetypes a.html
 #: run: python -m idlelib --help 2>&1 | wc -l; python -m code < in.json 2>/dev/null; python -m unittest -h | sed -n 1,1p; python -m smtplib < /dev/null 2>&1 | sed -n 1,1p; python -m encodings.rot_13 < in.json
+#: run: echo '{' | python -m json.tool; echo $?; python -m timeit -n 1 -r 1 -u sec "import os; print(os.path.basename('a/b'))" | sed -n 1,1p; python -c 'help(len)' | sed -n 1,3p
 #: varies: 0x[0-9a-f]+
 #: varies: port \d+ .*

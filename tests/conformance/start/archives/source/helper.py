@@ -1,0 +1,2 @@
+def fail(x):
+    return 1 / x

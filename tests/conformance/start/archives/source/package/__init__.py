@@ -1,0 +1,3 @@
+def data():
+    from . import part
+    return part.VALUE

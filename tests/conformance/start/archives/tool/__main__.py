@@ -1,0 +1,3 @@
+import json, tool
+print(__file__, tool.__file__, json.dumps(1))
+tool.run()

@@ -1,0 +1,3 @@
+import sys
+from . import other
+print(sys.argv, sys.path[:1], __name__, __package__, other.__name__)

@@ -1,0 +1,3 @@
+import json
+import beneath
+print(__file__, beneath.__file__)
