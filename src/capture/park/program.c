@@ -65,8 +65,10 @@ struct outcome program_unhandled(void)
     }
     py.PyErr_Fetch(&type, &value, &traceback);
     fflush(stdout);
-    py.PyErr_NormalizeException(&type, &value, &traceback);
-    code = value == NULL ? NULL : py.PyObject_GetAttrString(value, "code");
+    /* Up to 3.11 this may be what sys.exit() was given, even a tuple: it is not normalised. */
+    code = value == NULL || !python_is(value, py.PyExc_BaseException)
+               ? NULL
+               : py.PyObject_GetAttrString(value, "code");
     if (code == NULL && value != NULL) {
         py.PyErr_Clear();
         code = value;

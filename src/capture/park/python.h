@@ -172,6 +172,7 @@ enum {
 
 /* Exported pointers to objects. */
 #define PY_EXCEPTIONS(F) \
+    F(PyExc_BaseException) \
     F(PyExc_ImportError) \
     F(PyExc_KeyboardInterrupt) \
     F(PyExc_OSError) \

@@ -1,4 +1,4 @@
-#: asyncio's processes are watched to their end, by every child watcher of the version and in threads.
+#: asyncio's processes are watched to their end, by the child watchers of the version and in threads.
 import asyncio, signal, sys, threading, warnings
 
 warnings.simplefilter("ignore")
@@ -17,7 +17,8 @@ async def children():
     print([line async for line in p.stdout], await p.wait())
 
 asyncio.run(children())
-for name in "SafeChildWatcher", "FastChildWatcher", "MultiLoopChildWatcher", "ThreadedChildWatcher", "PidfdChildWatcher":
+# Not MultiLoopChildWatcher: its signal handler may take a process from the very lines that are about to look at it.
+for name in "SafeChildWatcher", "FastChildWatcher", "ThreadedChildWatcher", "PidfdChildWatcher":
     watcher = getattr(asyncio, name, None)
     if watcher is None or not hasattr(asyncio, "set_child_watcher"):
         continue

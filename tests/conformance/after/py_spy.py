@@ -1,7 +1,7 @@
 #: py-spy finds the threads and the frames of a running program.
 #: needs: py-spy
 #: since: 3.11
-#: varies: \b\d{2,}\b|\((idle|active)\)
+#: varies: 0x[0-9a-f]+|\b\d{2,}\b|\((idle|active)[+a-z]*\)
 import os, subprocess, sys, threading
 
 def inner():
