@@ -118,7 +118,9 @@ fn killed_as_soon_as_there_is_somebody_to_kill() {
     let mut dice = Dice(dice::seed());
     for _ in 0..200 {
         let (output, count) = one(lab, "ends", Victim::Program, Duration::ZERO, &mut dice);
-        assert_eq!((output.code(), count), (3, 1), "{output:?}");
+        // Whoever is slow may meet the program itself.
+        let is_right = (output.code(), count) == (3, 1) || (output.code() == -9 && count <= 1);
+        assert!(is_right, "began {count} times: {output:?}");
         ground().remove_leftovers();
     }
 }
