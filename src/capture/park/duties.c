@@ -171,6 +171,23 @@ static const char *variable(const char *name)
     return value == NULL || value[0] == '\0' ? NULL : value;
 }
 
+/* The C library keeps two signals to itself and lets nobody set them, but starts
+ * programs with both ignored (posix_spawn, so make and others do). Where it has
+ * not come to need a handler here, they are to be as the caller has them. */
+static void adopt_internal_signals(uint64_t ignored)
+{
+    for (int number = 32; number < SIGRTMIN; number++) {
+        struct { uint64_t handler, flags, restorer, mask; } action = {0}; /* the kernel's */
+        uint64_t wanted = ignored >> (number - 1) & 1 ? (uint64_t)SIG_IGN : (uint64_t)SIG_DFL;
+
+        if (syscall(SYS_rt_sigaction, number, NULL, &action, sizeof action.mask) == -1 ||
+            action.handler > (uint64_t)SIG_IGN || action.handler == wanted)
+            continue;
+        action.handler = wanted;
+        syscall(SYS_rt_sigaction, number, &action, NULL, sizeof action.mask);
+    }
+}
+
 /* Python's encodings, its UTF-8 mode and the streams' error handlers were
  * chosen by the locale at start-up: another locale passes only if it would have
  * led to the same choice. */
@@ -276,6 +293,7 @@ void duties_process(struct request *request)
     set_limits(request);
     set_nice(request);
     set_personality(request);
+    adopt_internal_signals(request->head.ignored);
     environ = request->environment;
     observe_reapply();
     adopt_locale();

@@ -19,6 +19,7 @@
 #: run: nohup "$PYTHON" $FLAGS hung_up.py 2>&1 | grep -v nohup:
 #: run: trap '' CHLD; exec "$PYTHON" $FLAGS children.py
 #: run: "$PYIMG_PYTHON" -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS blocked.py; echo $?
+#: run: "$PYIMG_PYTHON" -c 'import os, sys; os.waitpid(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)' "$PYTHON" $FLAGS spawned.py
 #= mask
 import os
 os.mkdir("d")
@@ -51,3 +52,7 @@ print(subprocess.run(["true"]).returncode)
 import os, signal
 os.kill(os.getpid(), signal.SIGUSR1)
 print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.sigpending())
+#= spawned
+import json, os
+print([line for line in open("/proc/self/status") if line.startswith(("SigB", "SigI", "SigC"))], flush=True)
+os.execvp("grep", ["grep", "^Sig[BIC]", "/proc/self/status"])
