@@ -13,6 +13,7 @@ thread = threading.Thread(target=outer, name="worker"); thread.start()
 spy = os.path.join(os.path.dirname(sys.executable), "py-spy")
 for options in [], ["--locals"]:
     done = subprocess.run([spy, "dump", "--pid", str(os.getpid()), *options], capture_output=True, text=True)
-    print(done.returncode, done.stdout, done.stderr)
+    main, _, worker = done.stdout.partition('"worker"')  # the main thread may be anywhere in subprocess
+    print(done.returncode, '"MainThread"' in main, "<module> (program.py" in main, worker, done.stderr)
 waiting.set()
 thread.join()
