@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
 use super::Interrupted;
+use crate::image::plan::Wake;
 
 /// What the park library says.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub enum Message {
     Refused(String),
     /// A woken process could not become what it was to be.
     Failed(String),
-    /// The process waits to be dumped.
-    Parked,
+    /// The process waits to be dumped; and where it goes on if it is woken without the socket.
+    Parked(Option<Wake>),
 }
 
 /// What the interpreter knows of itself after the recipe.
@@ -99,7 +100,7 @@ pub fn next(
     Ok(Some(match word {
         "" => return Ok(None),
         "imported" => Message::Imported,
-        "parked" => Message::Parked,
+        "parked" => Message::Parked(wake(rest)),
         "refused" => Message::Refused(rest.to_owned()),
         "failed" => Message::Failed(rest.to_owned()),
         "journal" => Message::Journal(read_all(descriptors)?),
@@ -109,6 +110,13 @@ pub fn next(
         )),
         other => return Err(io::Error::other(format!("the park library said {other:?}"))),
     }))
+}
+
+/// The two addresses that come with `parked`.
+fn wake(text: &str) -> Option<Wake> {
+    let mut numbers =
+        text.split(' ').map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    Some(Wake { entry: numbers.next()??, stack: numbers.next()?? })
 }
 
 /// All of the file that came with a message.

@@ -13,6 +13,7 @@ use crate::image::dump::Dump;
 use crate::image::file::Malformed;
 use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
+use crate::image::plan::{self, Plan, Wake};
 use crate::image::portable::make_portable;
 use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
@@ -133,6 +134,9 @@ impl Examined {
             &mut sink,
         )?;
         let mut sealed = sink.ingest.seal()?;
+        if let Some(plan) = plan(&dump, dumped.wake) {
+            sealed.add_file(plan::FILE, &plan.to_bytes())?;
+        }
         for (name, bytes) in dump.into_files() {
             if !NOT_NEEDED.contains(&name.as_str()) {
                 sealed.add_file(&name, &bytes)?;
@@ -191,6 +195,20 @@ impl Dumped {
             }
         }
         Ok(Dump::read(files)?)
+    }
+}
+
+/// How a run brings the image back by itself, if it can.
+fn plan(dump: &Dump, wake: Option<Wake>) -> Option<Plan> {
+    let size_of = |path: &str| fs::metadata(path).ok().map(|file| file.len());
+    match Plan::compile(dump, wake?, &crate::sys::extended_state(), &size_of) {
+        Ok(plan) => Some(plan),
+        Err(error) => {
+            if std::env::var_os("PYIMG_DEBUG_PLAN").is_some() {
+                eprintln!("no plan: {}", error.0);
+            }
+            None
+        }
     }
 }
 

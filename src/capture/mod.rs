@@ -28,6 +28,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::criu::{Criu, Dump, RuntimeDir, scratch_in};
 use crate::error::{Error, Result};
+use crate::image::plan::Wake;
 use crate::key::flags::Flags;
 use crate::key::recipe::Recipe;
 use converse::{Message, Report};
@@ -126,6 +127,8 @@ pub struct Dumped {
     inherited: Option<parent::Inherited>,
     /// Which of its standard descriptors were terminals.
     terminals: [bool; 3],
+    /// Where it goes on if it is woken without a socket.
+    wake: Option<Wake>,
 }
 
 /// How a build ended without an image.
@@ -180,7 +183,8 @@ pub fn dump(
     };
     phase(Phase::Importing);
     let still_waiting = || phase(Phase::Importing);
-    let (report, journal) = park(&mut interpreter, parent.as_ref(), interrupted, &still_waiting)?;
+    let (report, journal, wake) =
+        park(&mut interpreter, parent.as_ref(), interrupted, &still_waiting)?;
 
     let found = refuse::obstacles(interpreter.pid(), interpreter.socket_inode)
         .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
@@ -210,6 +214,7 @@ pub fn dump(
         library: interpreter.library().map(Path::to_owned),
         inherited: parent.map(Parent::bequeath),
         terminals: plan.terminal.seen(),
+        wake,
     })
 }
 
@@ -226,9 +231,9 @@ fn park(
     parent: Option<&Parent>,
     interrupted: &Interrupted,
     still_waiting: &dyn Fn(),
-) -> Result<(Report, Journal), Failure> {
+) -> Result<(Report, Journal, Option<Wake>), Failure> {
     let (mut report, mut journal) = (None, None);
-    loop {
+    let wake = loop {
         let message =
             converse::next(&interpreter.socket, interrupted, still_waiting).map_err(|error| {
                 check_interrupt(interrupted)
@@ -244,7 +249,7 @@ fn park(
                 let error = parent.map_or_else(|| Error::failed(&what), |p| p.refusal(&what));
                 return Err(error.into());
             }
-            Some(Message::Parked) => break,
+            Some(Message::Parked(wake)) => break wake,
             None => {
                 let status = interpreter.wait().map_err(|error| {
                     Error::failed("the interpreter cannot be waited for").because(error)
@@ -253,8 +258,8 @@ fn park(
                 return Err(Failure::Python(status));
             }
         }
-    }
-    let complete = report.zip(journal);
+    };
+    let complete = report.zip(journal).map(|(report, journal)| (report, journal, wake));
     complete.ok_or_else(|| Error::failed("the park library parked without a report").into())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli;
+use crate::engine::By;
 use crate::error::Result;
 use crate::key::which::FileId;
 use crate::launch::choice::KnownFrom;
@@ -81,6 +82,10 @@ struct ImageView {
     usable: bool,
     /// Why not; null if it could.
     reason: Option<Reason>,
+    /// What would bring it back: `direct` or `criu`; null if it is not usable.
+    engine: Option<&'static str>,
+    /// Why that is not `direct`; null if it is, or `criu` was asked for.
+    engine_reason: Option<String>,
     /// How long the program's imports take in plain Python, as far as the image has them;
     /// null if that was not measured.
     saves_ns: Option<u64>,
@@ -150,6 +155,11 @@ impl From<&Examined> for ImageView {
             name: image.name.clone(),
             usable: image.verdict.is_ok(),
             reason: image.verdict.as_ref().err().map(Reason::from),
+            engine: image.verdict.as_ref().ok().map(By::name),
+            engine_reason: match &image.verdict {
+                Ok(By::Criu(Some(refusal))) => Some(refusal.to_string()),
+                _ => None,
+            },
             saves_ns: image.saves_ns,
             restore_ns: image.restore_ns,
             import_ns: image.import_ns,
@@ -249,8 +259,8 @@ fn table(explanation: &Explanation) -> String {
     let time = |ns| human::duration(Duration::from_nanos(ns));
     let rows = explanation.images.iter().enumerate().map(|(at, image)| {
         let verdict = match &image.verdict {
-            Ok(()) if explanation.outcome.as_ref() == Ok(&at) => "taken".to_owned(),
-            Ok(()) => "usable".to_owned(),
+            Ok(by) if explanation.outcome.as_ref() == Ok(&at) => format!("taken ({by})"),
+            Ok(by) => format!("usable ({by})"),
             Err(Miss::NotCovered) => "it holds nothing that the program imports".to_owned(),
             Err(miss) => miss.to_string(),
         };

@@ -378,7 +378,12 @@ fn waking(process: &Process, renumbering: &Renumbering) -> Waking {
         .iter()
         .filter_map(|thread| Some((thread.id_address, renumbering.new_id(thread.id)?)))
         .collect();
-    Waking { thread_ids, death_signal: Signal::SIGKILL as u32, supervisor: Pid::this().as_raw() }
+    Waking {
+        thread_ids,
+        death_signal: Signal::SIGKILL as u32,
+        supervisor: Pid::this().as_raw(),
+        in_place: false,
+    }
 }
 
 /// Fills a directory with the image as CRIU is to see it: links to the stored files

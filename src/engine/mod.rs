@@ -7,6 +7,7 @@
 
 pub mod caller;
 pub mod criu;
+pub mod direct;
 pub mod namespaced;
 pub mod request;
 pub mod supervise;
@@ -19,6 +20,35 @@ use self::criu::{NotStarted, Parked};
 use self::namespaced::Namespaced;
 use self::request::Request;
 use crate::criu::Criu;
+
+/// Which engine brings an image back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// This process becomes the program.
+    Direct,
+    /// CRIU restores it; and why not otherwise, if that was not asked for.
+    Criu(Option<direct::Refusal>),
+}
+
+impl By {
+    /// The engine's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Criu(_) => "criu",
+        }
+    }
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Criu(None) => f.write_str("criu"),
+            Self::Criu(Some(refusal)) => write!(f, "criu: {refusal}"),
+        }
+    }
+}
 
 /// A program that was started from an image.
 #[derive(Debug)]

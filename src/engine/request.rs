@@ -19,6 +19,8 @@ const MAGIC: u32 = 0x3151_5250;
 const AWAIT_GO: u32 = 1;
 /// Flag of a request: the program's modules are to be written even if the others are as known.
 const RECORD_OUTDATED: u32 = 2;
+/// Flag of a request: the process is the caller's own already.
+const IN_PLACE: u32 = 4;
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_MESSAGE: usize = 250;
 
@@ -105,6 +107,8 @@ pub struct Waking {
     pub death_signal: u32,
     /// The supervisor's pid, or 0.
     pub supervisor: i32,
+    /// Whether the process is the caller's own, and so has its descriptors, limits and the like.
+    pub in_place: bool,
 }
 
 impl Request {
@@ -128,8 +132,12 @@ impl Request {
             }))
             .chain(last.map(<[u8]>::to_vec));
         let count = |length: usize| u32::try_from(length).expect("fewer than 2^32 of anything");
+        let (limits, descriptors) = match waking.in_place {
+            true => (&[][..], &[][..]),
+            false => (&self.limits[..], &self.descriptors[..]),
+        };
         let mut bytes = Vec::with_capacity(4096);
-        for word in [MAGIC, self.kind as u32, self.umask, count(self.descriptors.len())] {
+        for word in [MAGIC, self.kind as u32, self.umask, count(descriptors.len())] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(self.ignored_signals.to_le_bytes());
@@ -137,7 +145,7 @@ impl Request {
         bytes.extend(self.nice.to_le_bytes());
         for word in [
             count(waking.thread_ids.len()),
-            count(self.limits.len()),
+            count(limits.len()),
             count(self.argv.len()),
             count(self.orig_argv.len()),
             count(self.environment.len()),
@@ -147,9 +155,10 @@ impl Request {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(waking.supervisor.to_le_bytes());
-        let flags = AWAIT_GO | if recording.outdated { RECORD_OUTDATED } else { 0 };
+        let flags = if waking.in_place { IN_PLACE } else { AWAIT_GO }
+            | if recording.outdated { RECORD_OUTDATED } else { 0 };
         bytes.extend(flags.to_le_bytes());
-        for descriptor in &self.descriptors {
+        for descriptor in descriptors {
             bytes.extend(descriptor.number.to_le_bytes());
         }
         for (address, id) in &waking.thread_ids {
@@ -157,7 +166,7 @@ impl Request {
             bytes.extend(id.to_le_bytes());
             bytes.extend(0_u32.to_le_bytes());
         }
-        for (soft, hard) in &self.limits {
+        for (soft, hard) in limits {
             bytes.extend(soft.to_le_bytes());
             bytes.extend(hard.to_le_bytes());
         }
@@ -220,7 +229,12 @@ mod tests {
             }),
             descriptors: Vec::new(),
         };
-        let waking = Waking { thread_ids: vec![(0x1000, 77)], death_signal: 9, supervisor: 5 };
+        let waking = Waking {
+            thread_ids: vec![(0x1000, 77)],
+            death_signal: 9,
+            supervisor: 5,
+            in_place: false,
+        };
         let bytes = request.to_bytes(&waking);
         assert_eq!(&bytes[..4], b"PRQ1");
         assert_eq!(&bytes[68..72], 3_u32.to_le_bytes());

@@ -25,6 +25,7 @@ pub mod file;
 pub mod hazards;
 pub mod mapping;
 pub mod pids;
+pub mod plan;
 pub mod portable;
 #[cfg(test)]
 mod testing;

@@ -43,6 +43,8 @@ pub enum Engine {
     Auto,
     /// libcriu.
     Criu,
+    /// This process becomes the program.
+    Direct,
     /// Nothing: plain Python.
     Off,
 }
@@ -128,7 +130,7 @@ impl Options {
             if name == "--engine" {
                 let engine = Engine::named(&value).ok_or_else(|| {
                     Error::usage(format!("`{}` is not an engine", value.display()))
-                        .hint("the engines are auto, criu and off")
+                        .hint("the engines are auto, criu, direct and off")
                 })?;
                 options.engine = Some(engine);
             } else {
@@ -160,7 +162,7 @@ impl Options {
 
 fn lacks_value(option: &str) -> Error {
     Error::usage(format!("{option} lacks its value"))
-        .hint("pyrun [--image NAME] [--engine auto|criu|off] PYTHON-ARGS…")
+        .hint("pyrun [--image NAME] [--engine auto|criu|direct|off] PYTHON-ARGS…")
 }
 
 impl Engine {
@@ -169,6 +171,7 @@ impl Engine {
         match name.as_bytes() {
             b"auto" => Some(Self::Auto),
             b"criu" => Some(Self::Criu),
+            b"direct" => Some(Self::Direct),
             b"off" => Some(Self::Off),
             _ => None,
         }

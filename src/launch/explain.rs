@@ -10,13 +10,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::choice::{self, Imported, Ranked};
-use super::command_line::{CommandLine, Run};
+use super::command_line::{CommandLine, Engine, Run};
 use super::miss::Miss;
 use super::situation::{Situation, check_criu, check_files, first_usable};
 use super::source::Source;
 use super::{find_interpreter, stdin_is_interactive};
 use crate::criu::Criu;
 use crate::engine::caller::Caller;
+use crate::engine::{By, direct};
 use crate::error::Result;
 use crate::key::interpreter::{Found, Interpreter};
 use crate::key::recipe::Recipe;
@@ -58,8 +59,8 @@ pub struct Examined {
     pub recipe: Option<Recipe>,
     /// Whether it has to be decompressed first.
     pub is_cold: bool,
-    /// Why it cannot be used, if so.
-    pub verdict: Result<(), Miss>,
+    /// What would bring it back, or why it cannot be used.
+    pub verdict: Result<By, Miss>,
 }
 
 /// Reads a command line as `pyrun` does.
@@ -122,16 +123,31 @@ impl Explanation {
                 for image in &ranking.images {
                     seen.insert(image.id);
                     let verdict = situation.examine(image, &ranking.source).and_then(|chosen| {
-                        let criu = criu.as_ref().map_err(Clone::clone)?;
-                        check_criu(criu, &chosen.manifest.content)?;
-                        check_files(&store.image_dir(&chosen.id), &chosen.manifest.files)?;
-                        situation.evidence(&chosen).check().map(|_| ())
+                        let images = store.image_dir(&chosen.id);
+                        check_files(&images, &chosen.manifest.files)?;
+                        situation.evidence(&chosen).check()?;
+                        let manifest = &chosen.manifest.content;
+                        let refusal = match situation.engine {
+                            Engine::Criu => None,
+                            _ => match direct::examine(&images) {
+                                Ok(()) => return Ok(By::Direct),
+                                Err(refusal) => Some(refusal),
+                            },
+                        };
+                        if let Some(why) = refusal.as_ref()
+                            && situation.engine == Engine::Direct
+                        {
+                            return Err(Miss::Unrestorable(why.to_string()));
+                        }
+                        situation.suits_criu(manifest)?;
+                        check_criu(criu.as_ref().map_err(Clone::clone)?, manifest)?;
+                        Ok(By::Criu(refusal))
                     });
                     self.images.push(Examined::new(store, image, verdict));
                 }
                 self.imported = ranking.imported;
                 let verdicts = self.images.iter().enumerate();
-                first_usable(verdicts.map(|(at, image)| image.verdict.clone().map(|()| at)))
+                first_usable(verdicts.map(|(at, image)| image.verdict.clone().map(|_| at)))
             }
             Err(miss) => Err(miss),
         };
@@ -148,7 +164,7 @@ impl Explanation {
 }
 
 impl Examined {
-    fn new(store: &Files, image: &Ranked, verdict: Result<(), Miss>) -> Self {
+    fn new(store: &Files, image: &Ranked, verdict: Result<By, Miss>) -> Self {
         let (recipe, is_cold) = looked_up(store, &image.id);
         let Ranked { import_ns, saves_ns, restore_ns, .. } = *image;
         let name = image.name.clone();

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use background::Missed;
 use choice::{Chosen, Ranked};
-use command_line::{CommandLine, Program, Run};
+use command_line::{CommandLine, Engine, Program, Run};
 use decision::Decision;
 use miss::Miss;
 use refuted::Refuted;
@@ -43,9 +43,10 @@ use source::{Form, Source};
 use crate::criu::Criu;
 use crate::engine::caller::{self, Caller, Closed};
 use crate::engine::criu::{NotStarted, Parked};
+use crate::engine::direct::{self, Ready, Refusal};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
-use crate::engine::{self, Running};
+use crate::engine::{self, By, Running};
 use crate::image::mapping::PackFile;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
@@ -155,9 +156,17 @@ struct Launch<'a> {
     decision: Option<Decision>,
 }
 
+/// A program that has been started from an image, or is about to be.
+enum Prepared {
+    /// By CRIU, and why.
+    Running(Running, By),
+    /// This process is about to become it.
+    Direct(Ready),
+}
+
 /// A program that has been started from an image.
 struct Started {
-    program: Running,
+    program: Prepared,
     chosen: Chosen,
     request: Request,
 }
@@ -242,13 +251,23 @@ impl Launch<'_> {
         let Started { program, chosen, request } = started;
         trace::reached("started");
         let restore = self.start.elapsed();
-        self.log.hit(&chosen.name);
-        // Whoever reads what the program writes must see the end when it closes its output.
-        crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
+        let (program, by) = match program {
+            Prepared::Running(program, by) => (Ok(program), by),
+            Prepared::Direct(ready) => (Err(ready), By::Direct),
+        };
+        self.log.hit(&chosen.name, &by);
+        if program.is_ok() {
+            // Whoever reads what the program writes must see the end when it closes its output.
+            crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
+        }
         drop(request);
         situation.store.note_use(&chosen.id);
         situation.remembered.note_hit(&self.start, restore, &chosen, decision.as_ref());
         trace::finish("hit");
+        let program = match program {
+            Ok(program) => program,
+            Err(ready) => ready.become_the_program(),
+        };
         // A lock is held until here: from now on the image may be removed.
         drop(situation);
         match program.wait() {
@@ -280,11 +299,9 @@ fn find_interpreter(
 }
 
 /// Has an image run the program of the request.
-fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Running, Miss> {
+fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Prepared, Miss> {
     trace::reached("request");
     let store = &situation.store;
-    let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
-    check_criu(&criu, &chosen.manifest.content)?;
     let packs = chosen
         .manifest
         .packs
@@ -297,9 +314,6 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
     let images = store.image_dir(&chosen.id);
     warm_up(situation, chosen)?;
-    let parked =
-        Parked { images: &images, process: &chosen.manifest.content.process, packs: &packs };
-    rescue::disarm();
     let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
     let check = || {
         check_files(&images, &chosen.manifest.files)?;
@@ -308,18 +322,84 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
         trace::reached("evidence");
         Ok(())
     };
-    let started = engine::start(&criu, &parked, request, check);
-    if let (Ok(_), Some(Some(news))) = (&started, noted.get()) {
+    let image = Parts { images: &images, packs: &packs, chosen, request };
+    let prepared = match situation.engine {
+        Engine::Criu => image.restore(situation, None, check),
+        engine => match image.ready(check) {
+            Ok(ready) => Ok(Prepared::Direct(ready)),
+            Err(NotReady::Miss(miss)) => Err(miss),
+            Err(NotReady::Refused(why)) if engine == Engine::Direct => {
+                Err(Miss::Unrestorable(why.to_string()))
+            }
+            Err(NotReady::Refused(why)) => image.restore(situation, Some(why), check),
+        },
+    };
+    if let (Ok(_), Some(Some(news))) = (&prepared, noted.get()) {
         store.note_looked_through(&chosen.id, news);
     }
-    started.map_err(|not_started| match not_started {
-        NotStarted::Unwanted(miss) => miss,
-        NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
-        NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
-        NotStarted::Criu(_) | NotStarted::Io(_) | NotStarted::Namespace(_) => {
-            Miss::CriuFailed(not_started.to_string())
-        }
-    })
+    prepared
+}
+
+/// What an engine needs of an image, and what it is to do.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    images: &'a Path,
+    packs: &'a [PackFile],
+    chosen: &'a Chosen,
+    request: &'a Request,
+}
+
+/// Why this process cannot become the program.
+enum NotReady {
+    Miss(Miss),
+    Refused(Refusal),
+}
+
+impl From<Miss> for NotReady {
+    fn from(miss: Miss) -> Self {
+        Self::Miss(miss)
+    }
+}
+
+impl From<Refusal> for NotReady {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Parts<'_> {
+    /// Makes this process ready to become the program.
+    fn ready(self, check: impl FnOnce() -> Result<(), Miss>) -> Result<Ready, NotReady> {
+        let plan = direct::read_plan(self.images)?;
+        check()?;
+        Ok(Ready::prepare(&plan, self.images, self.packs, self.request)?)
+    }
+
+    /// Has CRIU restore the image and run the program; `instead` is why this process did not
+    /// become it.
+    fn restore(
+        self,
+        situation: &Situation<'_>,
+        instead: Option<Refusal>,
+        check: impl FnOnce() -> Result<(), Miss> + Send,
+    ) -> Result<Prepared, Miss> {
+        let manifest = &self.chosen.manifest.content;
+        situation.suits_criu(manifest)?;
+        let criu = Criu::find().map_err(|error| Miss::NoCriu(error.to_string()))?;
+        check_criu(&criu, manifest)?;
+        let parked = Parked { images: self.images, process: &manifest.process, packs: self.packs };
+        rescue::disarm();
+        let started = engine::start(&criu, &parked, self.request, check);
+        let started = started.map_err(|not_started| match not_started {
+            NotStarted::Unwanted(miss) => miss,
+            NotStarted::Refused(_) => Miss::NotStarted(not_started.to_string()),
+            NotStarted::Damaged(_) => Miss::Damaged(not_started.to_string()),
+            NotStarted::Criu(_) | NotStarted::Io(_) | NotStarted::Namespace(_) => {
+                Miss::CriuFailed(not_started.to_string())
+            }
+        });
+        Ok(Prepared::Running(started?, By::Criu(instead)))
+    }
 }
 
 /// Decompresses an image that is cold, which takes longer than all else: so not one that
@@ -426,9 +506,9 @@ impl Log {
         Self { hits: is("hit") || is("debug"), misses: is("miss") || is("debug") }
     }
 
-    fn hit(self, image: &str) {
+    fn hit(self, image: &str, by: &By) {
         if self.hits {
-            say(&format!("pyrun: hit: {image}"));
+            say(&format!("pyrun: hit: {image} ({by})"));
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Situation<'a> {
     pub remembered: Remembered,
     /// The image that the user named, if one was.
     named: Option<Image>,
+    /// What is to bring an image back.
+    pub engine: Engine,
 }
 
 impl<'a> Situation<'a> {
@@ -76,7 +78,8 @@ impl<'a> Situation<'a> {
         let store = RunFiles::open(&dir).map_err(|error| Miss::Store(error.to_string()))?;
         let (store, index) = (store.ok_or(Miss::NoStore(dir))?, OnceCell::new());
         trace::reached("store");
-        if let Some(why) = obstacle(caller) {
+        let engine = options.engine.unwrap_or(Engine::Auto);
+        if let Some(why) = obstacle(caller).filter(|_| engine == Engine::Criu) {
             return Err(Miss::Unrestorable(why.into()));
         }
         let python_path = python_path(run, cwd, &environment);
@@ -99,6 +102,7 @@ impl<'a> Situation<'a> {
             index,
             remembered,
             named,
+            engine,
         })
     }
 
@@ -169,8 +173,18 @@ impl<'a> Situation<'a> {
     /// Why it cannot be used.
     pub fn examine(&self, image: &Ranked, source: &Source) -> Result<Chosen, Miss> {
         let chosen = self.wanted().examine(&self.store, image, source)?;
-        suits(&chosen.manifest.content, self.caller)?;
+        if self.engine == Engine::Criu {
+            self.suits_criu(&chosen.manifest.content)?;
+        }
         Ok(chosen)
+    }
+
+    /// Whether a process that CRIU restores from this image can be what the caller would be.
+    pub fn suits_criu(&self, image: &Manifest) -> Result<(), Miss> {
+        if let Some(why) = obstacle(self.caller) {
+            return Err(Miss::Unrestorable(why.into()));
+        }
+        suits(image, self.caller)
     }
 
     /// What the imports of an image depended on.

@@ -2,6 +2,8 @@
 
 use std::ffi::CStr;
 
+use crate::image::plan::ExtendedState;
+
 /// The version of the C library that this process runs on, such as `2.36`.
 pub fn glibc_version() -> String {
     // SAFETY: the function takes nothing and returns a static string.
@@ -37,6 +39,32 @@ pub fn processor_features() -> Vec<u32> {
             words.extend([leaf.ecx, leaf.edx]);
         }
         words
+    }
+}
+
+/// Where the processor puts the state of its floating point and vector registers (`XSAVE`, CPUID
+/// leaf 13), as far as the kernel lets programs have them.
+#[cfg(target_arch = "x86_64")]
+pub fn extended_state() -> ExtendedState {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+
+    // SAFETY: every x86-64 processor has the instruction; a leaf beyond the highest is not
+    // asked for.
+    #[allow(unused_unsafe, reason = "safe functions from Rust 1.94 on")]
+    unsafe {
+        if __cpuid(0).eax < 0xd {
+            return ExtendedState::default();
+        }
+        let all = __cpuid_count(0xd, 0);
+        let parts = u64::from(all.edx) << 32 | u64::from(all.eax);
+        let place = |number: u32| match parts >> number & 1 {
+            1 if number > 1 => {
+                let part = __cpuid_count(0xd, number);
+                (part.ebx, part.eax)
+            }
+            _ => (0, 0),
+        };
+        ExtendedState { size: all.ebx, parts, places: (0..20).map(place).collect() }
     }
 }
 

@@ -7,6 +7,7 @@
 //! A test that needs CRIU says `skipped: …` and passes where there is none, unless
 //! `PYIMG_TEST_REQUIRE` names `criu` (or `root`, for what only root can set up).
 //! `PYIMG_TEST_PYTHONS` limits the Pythons to those whose label contains one of its words,
+//! `PYIMG_TEST_ENGINE` is the engine where a test asks for none,
 //! and `PYIMG_TEST_BINARIES` names a directory of other binaries to test.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -247,6 +248,9 @@ impl Ground {
             .env("PYIMG_BUILD", "off");
         if let Some(criu) = &self.criu {
             command.env("PYIMG_CRIU", criu);
+        }
+        if let Some(engine) = std::env::var_os("PYIMG_TEST_ENGINE") {
+            command.env("PYIMG_ENGINE", engine);
         }
         command
     }

@@ -364,8 +364,8 @@ static _Noreturn void park(PyObject *inside, char *text, const char *waking)
      * killed while CRIU dumps it can leave CRIU behind for ever: its handler of SIGCHLD
      * allocates memory, and may have interrupted an allocation. */
     prctl(PR_SET_PDEATHSIG, 0);
-    gate_say("parked\n", -1);
-    gate_park();
+    direct_remember();
+    direct_park();
     wake();
 }
 

@@ -112,14 +112,17 @@ static void renew_thread_ids(const struct request *request)
 }
 
 /* glibc derives the stack size of new threads from RLIMIT_STACK, once, at start. */
-static void adapt_thread_stacks(rlim_t soft)
+static void adapt_thread_stacks(void)
 {
     pthread_attr_t attributes;
+    struct rlimit limit;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = soft == RLIM_INFINITY ? 2u << 20 : (size_t)soft;
+    size_t size;
 
-    if (soft == parked.stack || pthread_getattr_default_np(&attributes) != 0)
+    if (getrlimit(RLIMIT_STACK, &limit) == -1 || limit.rlim_cur == parked.stack ||
+        pthread_getattr_default_np(&attributes) != 0)
         return;
+    size = limit.rlim_cur == RLIM_INFINITY ? 2u << 20 : (size_t)limit.rlim_cur;
     if (size < 16384)
         size = 16384;
     size = (size + page - 1) / page * page;
@@ -139,8 +142,6 @@ static void set_limits(const struct request *request)
         if ((now.rlim_cur != wanted.rlim_cur || now.rlim_max != wanted.rlim_max) &&
             setrlimit((__rlimit_resource_t)i, &wanted) == -1)
             gate_fail("cannot set limit %u: %s", i, strerror(errno));
-        if (i == RLIMIT_STACK)
-            adapt_thread_stacks(wanted.rlim_cur);
     }
 }
 
@@ -278,21 +279,29 @@ static void renew_c_streams(void)
     }
 }
 
-void duties_process(struct request *request)
+/* What a process has that is another one than the caller's own. */
+static void take_over(struct request *request)
 {
-    struct stat status;
-
     bind_to_supervisor(&request->head);
-    renew_thread_ids(request);
     descriptors_place(request);
-    if (fstat(0, &status) == 0 && S_ISDIR(status.st_mode))
-        gate_fail("standard input is a directory");
     if (chdir(request->cwd) == -1)
         gate_fail("cannot enter %s: %s", request->cwd, strerror(errno));
     umask(request->head.umask);
     set_limits(request);
     set_nice(request);
     set_personality(request);
+}
+
+void duties_process(struct request *request)
+{
+    struct stat status;
+
+    renew_thread_ids(request);
+    if (!(request->head.flags & FLAG_IN_PLACE))
+        take_over(request);
+    if (fstat(0, &status) == 0 && S_ISDIR(status.st_mode))
+        gate_fail("standard input is a directory");
+    adapt_thread_stacks();
     adopt_internal_signals(request->head.ignored);
     environ = request->environment;
     observe_reapply();

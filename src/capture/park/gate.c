@@ -81,6 +81,17 @@ void gate_close(void)
     gate = -1;
 }
 
+/* The number is not ours in a process that has become this one. */
+void gate_forget(void)
+{
+    gate = -1;
+}
+
+bool gate_is_there(void)
+{
+    return gate != -1;
+}
+
 bool gate_say(const char *text, int descriptor)
 {
     char control[CMSG_SPACE(sizeof(int))] = {0};
@@ -120,11 +131,12 @@ void gate_fail(const char *format, ...)
     char text[1024] = "failed ";
     va_list arguments;
 
-    refuse_messages();
-
     va_start(arguments, format);
     vsnprintf(text + 7, sizeof text - 8, format, arguments);
     va_end(arguments);
+    if (!gate_is_there())
+        request_give_up(text + 7);
+    refuse_messages();
     strcat(text, "\n");
     gate_say(text, -1);
     _exit(125);

@@ -13,6 +13,7 @@
  *   collector.c freezes the image's objects, and what the gc module says of that
  *   settle.c    spends the free blocks of the allocators before parking
  *   gate.c      the control socket: messages, the park itself
+ *   direct.c    the park's other exit: where there is no socket and no supervisor
  *   request.c   the request, parsed
  *   descriptors.c, duties.c  make the process the caller's: files, directory, limits ...
  *   wake.c      the order of waking
@@ -132,13 +133,41 @@ void gate_await_go(void);
 int gate_descriptor(void);
 void gate_move(int at_least);
 void gate_close(void);
+void gate_forget(void);
+bool gate_is_there(void);
 /* Answers `failed` and dies: the caller still runs plain Python. */
 _Noreturn void gate_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* direct.c */
+struct direct_thread {
+    uint64_t storage, id_address, robust, robust_length, rseq;
+    uint32_t rseq_length, rseq_signature;
+    uint64_t frame, length;     /* where its signal frame goes, and how long that is */
+    const char *bytes;          /* the frame; NULL for the main thread */
+    char name[16];
+};
+
+/* What the launcher leaves in its own memory; pyrun has the same structure. */
+struct handoff {
+    uint64_t magic;
+    void *launcher;             /* its memory, which is to go */
+    uint64_t launcher_length;
+    const char *request;
+    uint64_t request_length;
+    struct direct_thread main;
+    uint64_t thread_count;
+    const struct direct_thread *threads;
+};
+
+void direct_remember(void);
+void direct_park(void);                     /* says `parked` and waits to be woken, by either way */
+const char *direct_request(size_t *size);
+void direct_done(void);
 
 /* request.c */
 enum kind { KIND_COMMAND, KIND_MODULE, KIND_SCRIPT, KIND_STDIN, KIND_DIRECTORY, KIND_GROW };
 
-enum { FLAG_AWAIT_GO = 1, FLAG_RECORD_OUTDATED = 2 };
+enum { FLAG_AWAIT_GO = 1, FLAG_RECORD_OUTDATED = 2, FLAG_IN_PLACE = 4 };
 
 struct tid {
     uint64_t address;
@@ -175,6 +204,7 @@ struct request {
 /* Receives and parses; fails through the gate. The memory is the process's own
  * for good, as the kernel's argument area would be. */
 struct request request_receive(void);
+_Noreturn void request_give_up(const char *why);
 
 /* descriptors.c: fails through the gate, and what follows as well. */
 void descriptors_place(struct request *);

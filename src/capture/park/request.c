@@ -57,15 +57,37 @@ static void read_all(int file, char *buffer, size_t size)
     }
 }
 
-static struct header read_header(int file, size_t *size)
+/* Where a request is: in a file, or, if that is none (-1), in memory. */
+struct place {
+    int file;
+    const char *memory;
+    size_t size;
+};
+
+static void read_from(const struct place *place, char *buffer, size_t size)
 {
-    struct header head;
+    if (place->file == -1)
+        memcpy(buffer, place->memory, size);
+    else
+        read_all(place->file, buffer, size);
+}
+
+static struct place file_place(int file)
+{
     struct stat status;
 
-    if (fstat(file, &status) == -1 || (size_t)status.st_size < sizeof head)
+    if (fstat(file, &status) == -1)
+        gate_fail("the request has no size: %s", strerror(errno));
+    return (struct place){.file = file, .size = (size_t)status.st_size};
+}
+
+static struct header read_header(const struct place *place)
+{
+    struct header head;
+
+    if (place->size < sizeof head)
         gate_fail("the request has no header");
-    *size = (size_t)status.st_size;
-    read_all(file, (char *)&head, sizeof head);
+    read_from(place, (char *)&head, sizeof head);
     if (head.magic != MAGIC)
         gate_fail("the request has magic %#x instead of %#x", head.magic, MAGIC);
     if (head.kind > KIND_GROW)
@@ -76,30 +98,72 @@ static struct header read_header(int file, size_t *size)
     return head;
 }
 
+/* What plain Python is started with, if this process cannot do what it was asked to. */
+static struct {
+    char **argv, **environment;
+    uint64_t ignored, blocked;
+} asked;
+
+static void remember(const struct request *request)
+{
+    asked.argv = request->orig_argv;
+    asked.environment = request->environment;
+    asked.ignored = request->head.ignored;
+    asked.blocked = request->head.blocked;
+}
+
+/* Nobody waits who could run plain Python, so this process becomes it. */
+void request_give_up(const char *why)
+{
+    sigset_t mask;
+
+    if (asked.argv != NULL && asked.argv[0] != NULL) {
+        sigemptyset(&mask);
+        for (int number = 1; number < NSIG; number++) {
+            if (asked.blocked >> (number - 1) & 1)
+                sigaddset(&mask, number);
+            signal(number, asked.ignored >> (number - 1) & 1 ? SIG_IGN : SIG_DFL);
+        }
+        sigprocmask(SIG_SETMASK, &mask, NULL);
+        execve(asked.argv[0], asked.argv, asked.environment);
+    }
+    dprintf(2, "pyrun: error: the program could not be started from its image: %s\n", why);
+    _exit(125);
+}
+
 struct request request_receive(void)
 {
     struct request request = {0};
+    struct place place = {.file = -1};
     int first[256];
-    int count = gate_receive(first, 256);
-    size_t size, pointers, descriptors;
+    int count = 0;
+    size_t pointers, descriptors;
     char *memory, *at, *end;
     char **pointer;
 
-    if (count < 1)
-        gate_fail("the request came without its memfd");
-    request.head = read_header(first[0], &size);
+    place.memory = direct_request(&place.size);
+    if (place.memory == NULL) {
+        count = gate_receive(first, 256);
+        if (count < 1)
+            gate_fail("the request came without its memfd");
+        place = file_place(first[0]);
+        count--;
+    }
+    request.head = read_header(&place);
     pointers = (size_t)request.head.argc + request.head.orig_argc + request.head.envc + 3;
     descriptors = request.head.ndescriptors * sizeof(int);
-    memory = mmap(NULL, pointers * sizeof(char *) + descriptors + size, PROT_READ | PROT_WRITE,
+    memory = mmap(NULL, pointers * sizeof(char *) + descriptors + place.size, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        gate_fail("no memory for a request of %zu bytes", size);
+        gate_fail("no memory for a request of %zu bytes", place.size);
     pointer = (char **)memory;
     request.descriptors = (int *)(memory + pointers * sizeof(char *));
     at = memory + pointers * sizeof(char *) + descriptors;
-    end = at + size;
-    read_all(first[0], at, size);
-    close(first[0]);
+    end = at + place.size;
+    read_from(&place, at, place.size);
+    if (place.file != -1)
+        close(place.file);
+    direct_done();
 
     at += sizeof request.head;
     request.targets = take_array(&at, end, request.head.ndescriptors, sizeof(int32_t));
@@ -116,11 +180,13 @@ struct request request_receive(void)
     request.record_kept = at == end ? "" : take_string(&at, end);
     request.record_others = at == end ? "" : take_string(&at, end);
 
-    if ((uint32_t)count - 1 > request.head.ndescriptors)
+    remember(&request);
+
+    if ((uint32_t)count > request.head.ndescriptors)
         gate_fail("the request announces %u descriptors, %d came", request.head.ndescriptors,
-                  count - 1);
-    memcpy(request.descriptors, first + 1, (size_t)(count - 1) * sizeof(int));
-    for (count--; (uint32_t)count < request.head.ndescriptors;)
+                  count);
+    memcpy(request.descriptors, first + 1, (size_t)count * sizeof(int));
+    while ((uint32_t)count < request.head.ndescriptors)
         count += gate_receive(request.descriptors + count, (int)request.head.ndescriptors - count);
     return request;
 }

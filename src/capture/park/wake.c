@@ -201,14 +201,16 @@ _Noreturn void wake(void)
     interrupted = renew_python() || interrupted;
     record_remember(&request);
     collector_begin();
-    if (request.head.flags & FLAG_AWAIT_GO)
-        gate_await_go();
-    /* In this order: a signal that has waited may stop or end the process, and
-     * pyrun must know by then that the program has begun. If it cannot be told it
-     * runs the program itself. */
-    if (!gate_say("started\n", -1))
-        _exit(125);
-    gate_close();
+    if (gate_is_there()) {
+        if (request.head.flags & FLAG_AWAIT_GO)
+            gate_await_go();
+        /* In this order: a signal that has waited may stop or end the process, and
+         * pyrun must know by then that the program has begun. If it cannot be told it
+         * runs the program itself. */
+        if (!gate_say("started\n", -1))
+            _exit(125);
+        gate_close();
+    }
     duties_signal_mask(&request);
     if (interrupted)
         py.PyErr_SetInterrupt();

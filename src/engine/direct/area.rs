@@ -1,0 +1,243 @@
+//! The memory that stays while everything else of this process goes: code that makes system
+//! calls one after the other, the list of them, and what they refer to.
+//!
+//! It lies where neither this process nor the image has anything. Code and data are on pages
+//! of their own: nothing is writable and executable at once.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+
+use super::maps::Maps;
+use super::steps::Steps;
+use super::{Refusal, pages};
+use crate::image::PAGE_SIZE;
+use crate::image::plan::Plan;
+
+/// Where the area may be: far from where the kernel and the loader put anything.
+const PLACES: [u64; 4] = [0x2000_0000_0000, 0x2800_0000_0000, 0x1000_0000_0000, 0x3000_0000_0000];
+/// The stack of the code, which it does not use; but a debugger may look for one.
+const STACK: u64 = PAGE_SIZE;
+/// Room for the kernel's pages while all else is unmapped.
+const ASIDE: u64 = 64 * PAGE_SIZE;
+
+core::arch::global_asm!(
+    ".pushsection .text.pyimg_steps,\"ax\",@progbits",
+    "pyimg_steps_begin:",
+    "    mov rsp, r14",
+    "2:  mov rax, [r12]", // the number of the call, or -1 at the end
+    "    cmp rax, -1",
+    "    je 5f",
+    "    mov rdi, [r12 + 8]",
+    "    mov rsi, [r12 + 16]",
+    "    mov rdx, [r12 + 24]",
+    "    mov r10, [r12 + 32]",
+    "    mov r8, [r12 + 40]",
+    "    mov r9, [r12 + 48]",
+    "    syscall",
+    "    cmp qword ptr [r12 + 64], 0", // may it answer anything?
+    "    jne 3f",
+    "    cmp rax, [r12 + 56]", // what it has to answer
+    "    jne 4f",
+    "3:  add r12, 72",
+    "    jmp 2b",
+    "4:  mov r12, r13", // the list for that case
+    "    jmp 2b",
+    "5:  mov rdi, [r12 + 24]",
+    "    mov rsp, [r12 + 16]",
+    "    xor ebp, ebp",
+    "    call [r12 + 8]",
+    "    ud2",
+    "pyimg_steps_end:",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    static pyimg_steps_begin: u8;
+    static pyimg_steps_end: u8;
+}
+
+/// The area, as long as it is being filled. It is unmapped when dropped.
+#[derive(Debug)]
+pub struct Area {
+    start: u64,
+    length: u64,
+    /// Where the next bytes go.
+    next: u64,
+    /// Where the next of the kernel's pages go.
+    aside: u64,
+    steps: u64,
+    rescue: u64,
+}
+
+impl Area {
+    /// A free place, with room for all that the plan may need.
+    pub fn new(maps: &Maps, plan: &Plan) -> Result<Self, Refusal> {
+        /// Bytes of a step.
+        const STEP: u64 = 72;
+        let frames: usize = plan.threads.iter().map(|thread| thread.frame.len() + 256).sum();
+        let steps = plan.regions.len() * 3 + plan.copies.len() + 4096;
+        let strings: usize = std::env::args_os().map(|word| word.len() + 16).sum::<usize>()
+            + std::env::vars_os().map(|(n, v)| 2 * (n.len() + v.len() + 16)).sum::<usize>();
+        let room = steps as u64 * STEP
+            + plan.copies.len() as u64 * 16
+            + frames as u64
+            + 4 * strings as u64
+            + (1 << 16);
+        let length = PAGE_SIZE + STACK + pages(room) + ASIDE;
+        let free = |start: &u64| {
+            let end = start + length;
+            maps.is_free(*start, end)
+                && plan.regions.iter().all(|r| r.start + r.length <= *start || r.start >= end)
+        };
+        let Some(start) = PLACES.into_iter().find(free) else {
+            return Err(Refusal("there is no free place for the launcher".into()));
+        };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: MAP_FIXED_NOREPLACE replaces nothing that is mapped; the new memory is ours.
+        let mapped =
+            unsafe { libc::mmap(start as *mut _, length as usize, protection, flags, -1, 0) };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error().into());
+        }
+        let area = Self {
+            start,
+            length,
+            next: start + PAGE_SIZE + STACK,
+            aside: start + length - ASIDE,
+            steps: 0,
+            rescue: 0,
+        };
+        if mapped as u64 == start { Ok(area) } else { Err(Refusal("an address is taken".into())) }
+    }
+
+    /// First address and length.
+    pub fn whole(&self) -> (u64, u64) {
+        (self.start, self.length)
+    }
+
+    /// Puts bytes into it and says where they are: at a multiple of 16.
+    ///
+    /// # Panics
+    /// When there is no room: it was reckoned wrongly.
+    pub fn put(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.next.next_multiple_of(16);
+        let end = at + bytes.len() as u64;
+        assert!(end <= self.start + self.length - ASIDE, "the launcher's area is too small");
+        // SAFETY: the range was just checked to be within the data of the area, which is mapped
+        // writable, and to which nobody has a reference.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
+        self.next = end;
+        at
+    }
+
+    /// Addresses for pages of the kernel's.
+    pub fn reserve(&mut self, size: u64) -> u64 {
+        let at = self.aside;
+        self.aside += pages(size);
+        assert!(self.aside <= self.start + self.length, "the kernel provides too many pages");
+        at
+    }
+
+    /// Adds the steps, and those for when one fails, and the code.
+    pub fn finish(&mut self, steps: &Steps, rescue: &Steps) -> io::Result<()> {
+        self.steps = self.put(&steps.to_bytes());
+        self.rescue = self.put(&rescue.to_bytes());
+        // SAFETY: both symbols are in one section of this program, begin before end, and what
+        // is between them fits into a page.
+        let code = unsafe {
+            let begin = &raw const pyimg_steps_begin;
+            let length = (&raw const pyimg_steps_end).offset_from_unsigned(begin);
+            std::slice::from_raw_parts(begin, length)
+        };
+        assert!(code.len() as u64 <= PAGE_SIZE);
+        // SAFETY: the first page of the area is mapped writable and has room for the code.
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.start as *mut u8, code.len()) };
+        let protection = libc::PROT_READ | libc::PROT_EXEC;
+        // SAFETY: the page is ours and no reference to it exists.
+        let status =
+            unsafe { libc::mprotect(self.start as *mut _, PAGE_SIZE as usize, protection) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Runs the steps.
+    pub fn enter(self) -> ! {
+        let stack = self.start + PAGE_SIZE + STACK;
+        // SAFETY: nothing of this program runs after this: the code at `start`, which `finish` has
+        // put there, uses no memory but the area. What it does to the process's memory can
+        // break no promise that somebody could still rely on, since this is its only thread.
+        unsafe {
+            core::arch::asm!(
+                "jmp rax",
+                in("r12") self.steps,
+                in("r13") self.rescue,
+                in("r14") stack,
+                in("rax") self.start,
+                options(noreturn),
+            )
+        }
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // SAFETY: the area was mapped by `new`, and nobody has a reference into it.
+        unsafe { libc::munmap(self.start as *mut _, self.length as usize) };
+    }
+}
+
+/// The blake3 of the kernel's code in this process.
+pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
+    // SAFETY: the kernel has mapped the range, readable, for as long as the process lives, and
+    // nobody can write to it.
+    let code = unsafe { std::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
+    blake3::hash(code).into()
+}
+
+/// Whether so much memory could be had.
+///
+/// # Errors
+/// When it could not.
+pub fn rehearse(bytes: usize) -> io::Result<()> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: new memory at an address that the kernel chooses touches nothing that is there.
+    let mapped = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was mapped just now, and nobody has a reference into it.
+    unsafe { libc::munmap(mapped, bytes) };
+    Ok(())
+}
+
+/// Has the kernel write no more into the C library's area for restartable sequences, which is
+/// about to go.
+///
+/// # Errors
+/// When it cannot be given up.
+pub fn leave_rseq() -> io::Result<()> {
+    unsafe extern "C" {
+        static __rseq_offset: isize;
+        static __rseq_size: u32;
+    }
+    /// `RSEQ_SIG` of glibc on x86-64, and `RSEQ_FLAG_UNREGISTER`.
+    const SIGNATURE: u32 = 0x5305_3053;
+    const UNREGISTER: libc::c_int = 1;
+    // SAFETY: both are constants of the C library from 2.35 on, set before main.
+    let (offset, size) = unsafe { (__rseq_offset, __rseq_size) };
+    if size == 0 {
+        return Ok(());
+    }
+    let pointer: usize;
+    // SAFETY: reads the first word of the thread's control block, which is its own address (System
+    // V ABI, thread-local storage).
+    unsafe { core::arch::asm!("mov {}, fs:[0]", out(reg) pointer, options(nostack, readonly)) };
+    let address = pointer.wrapping_add_signed(offset);
+    // What was registered is at least 32 bytes long, whatever of it is used.
+    let length = size.next_multiple_of(32).max(32);
+    // SAFETY: the call makes the kernel forget an address; it touches no memory of ours.
+    let status = unsafe { libc::syscall(libc::SYS_rseq, address, length, UNREGISTER, SIGNATURE) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

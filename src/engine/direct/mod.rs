@@ -1,0 +1,336 @@
+//! The engine that becomes the program: this process's memory is replaced by the image's.
+//!
+//! No CRIU, no privilege, no supervisor and no other pid. While this is still `pyrun`, everything
+//! that can be known is looked at, and each doubt is a [`Refusal`]: the image is then restored
+//! otherwise, or plain Python runs. What is to be done is then a list of system calls
+//! ([`steps`]), put together from the image's plan ([`crate::image::plan`]) and laid, with a few
+//! bytes of code that make them one after the other, where neither this process nor the image
+//! has anything ([`area`]). Entering that code is the point of no return. It unmaps all else, maps
+//! the image, and enters the park library (`src/capture/park/direct.c`), which begins the other
+//! threads, removes what is left of the launcher, and wakes as it does in any other process.
+//!
+//! A step that fails, which after all those looks takes a machine that runs out of memory at
+//! this very moment, leads to another list, by which the process becomes plain Python: the
+//! program has not begun. Only if that fails too does it end, with a message and the status
+//! [`FAILED`].
+
+mod area;
+mod maps;
+mod steps;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+use self::area::Area;
+use self::maps::Maps;
+use self::steps::Steps;
+use super::request::{Request, Waking};
+use crate::image::PAGE_SIZE;
+use crate::image::mapping::PackFile;
+use crate::image::plan::{self, Plan, Source, Thread, frame};
+
+/// How a run ends that could be neither the program nor plain Python.
+pub const FAILED: i32 = 124;
+
+/// Why an image was not taken; nothing has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<nix::Error> for Refusal {
+    fn from(error: nix::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Everything that is needed to become the program, held ready.
+#[derive(Debug)]
+pub struct Ready {
+    area: Area,
+    /// Kept open: the steps name their numbers.
+    _files: Vec<File>,
+}
+
+/// Reads the plan of the image in this directory.
+///
+/// # Errors
+/// When there is none, or it is not for this version or machine.
+pub fn read_plan(images: &Path) -> Result<Plan, Refusal> {
+    let bytes = fs::read(images.join(plan::FILE)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Refusal("it has no plan".into()),
+        _ => Refusal(format!("its plan cannot be read: {error}")),
+    })?;
+    let plan = Plan::parse(&bytes).map_err(|unplannable| Refusal(unplannable.0))?;
+    let machine = crate::sys::extended_state();
+    if plan.extended_state != (machine.size, machine.parts) {
+        return Err(Refusal("its plan is for another processor".into()));
+    }
+    Ok(plan)
+}
+
+/// What speaks against this process becoming a program of the image in this directory, as far as
+/// that can be seen without preparing anything.
+///
+/// # Errors
+/// What does.
+pub fn examine(images: &Path) -> Result<(), Refusal> {
+    let plan = read_plan(images)?;
+    check_limits(&plan)?;
+    provided(&plan, &Maps::read()?).map(|_| ())
+}
+
+impl Ready {
+    /// Looks at everything, and puts the steps together.
+    ///
+    /// # Errors
+    /// When anything speaks against it. Nothing has changed then.
+    pub fn prepare(
+        plan: &Plan,
+        images: &Path,
+        packs: &[PackFile],
+        request: &Request,
+    ) -> Result<Self, Refusal> {
+        check_alone()?;
+        check_limits(plan)?;
+        let maps = Maps::read()?;
+        let mut files = Vec::new();
+        let pack_numbers =
+            open_all(packs.iter().map(|pack| (pack.path.as_str(), pack.size)), &mut files)?;
+        let own = plan.files.iter().map(|file| (file.path.as_str(), file.size));
+        let file_numbers = open_all(own, &mut files)?;
+        let pages = if plan.copies.is_empty() {
+            -1
+        } else {
+            files.push(File::open(images.join("pages-1.img"))?);
+            files[files.len() - 1].as_raw_fd()
+        };
+        let executable = File::open(&plan.executable).map_or(-1, |file| {
+            files.push(file);
+            files[files.len() - 1].as_raw_fd()
+        });
+        let mut area = Area::new(&maps, plan)?;
+        let mut steps = Steps::default();
+        let moved = move_provided(plan, &maps, &mut area, &mut steps)?;
+        steps.unmap_all_but(&area);
+        for region in &plan.regions {
+            let (descriptor, offset) = match region.source {
+                Source::Zeros => (-1, 0),
+                Source::Pack(number, offset) => (numbered(&pack_numbers, number)?, offset),
+                Source::File(number, offset) => (numbered(&file_numbers, number)?, offset),
+            };
+            steps.map(region, descriptor, offset);
+        }
+        steps.copy(plan, pages, &mut area);
+        for region in &plan.regions {
+            steps.advise(region);
+        }
+        moved.put_back(&mut steps);
+        steps.set_bounds(plan, executable, &mut area);
+        steps.set_storage(plan.main.storage);
+        steps.set_alternate_stack(plan.main.alternate_stack, &mut area);
+        for number in own_descriptors()? {
+            steps.close(number);
+        }
+        let handoff = handoff(plan, request, &mut area);
+        steps.enter(plan.wake, handoff);
+        steps.spoil();
+        let rescue = steps::rescue(request, &mut area);
+        area.finish(&steps, &rescue)?;
+        // Who goes on as it is can do without them.
+        area::leave_rseq().map_err(|error| {
+            Refusal(format!("restartable sequences cannot be given up: {error}"))
+        })?;
+        Ok(Self { area, _files: files })
+    }
+
+    /// Becomes the program.
+    pub fn become_the_program(self) -> ! {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
+        // ---- The point of no return. ----
+        self.area.enter()
+    }
+}
+
+/// There must be no other thread: it would be left without its memory.
+fn check_alone() -> Result<(), Refusal> {
+    match fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        threads => Err(Refusal(format!("pyrun has {threads} threads"))),
+    }
+}
+
+/// Limits of memory that the image would exceed.
+fn check_limits(plan: &Plan) -> Result<(), Refusal> {
+    /// For what is yet to be mapped before the program begins.
+    const ROOM: u64 = 4 << 20;
+    let sum = |kind: &dyn Fn(&plan::Region) -> bool| -> u64 {
+        plan.regions.iter().filter(|region| kind(region)).map(|region| region.length).sum()
+    };
+    let all = sum(&|_| true) + ROOM;
+    let data = sum(&|region| region.protection & 2 != 0) + ROOM;
+    for (resource, needed, name) in
+        [(Resource::RLIMIT_AS, all, "address space"), (Resource::RLIMIT_DATA, data, "data")]
+    {
+        let (soft, _) = getrlimit(resource)?;
+        if needed > soft {
+            return Err(Refusal(format!(
+                "its {name} of {needed} bytes is over the limit of {soft}"
+            )));
+        }
+    }
+    area::rehearse(data as usize)
+        .map_err(|error| Refusal(format!("there is no memory for it: {error}")))
+}
+
+fn open_all<'a>(
+    wanted: impl Iterator<Item = (&'a str, u64)>,
+    files: &mut Vec<File>,
+) -> Result<Vec<RawFd>, Refusal> {
+    wanted
+        .map(|(path, size)| {
+            let file = File::open(path).map_err(|error| Refusal(format!("{path}: {error}")))?;
+            if file.metadata()?.len() != size {
+                return Err(Refusal(format!("{path} has not {size} bytes any more")));
+            }
+            let number = file.as_raw_fd();
+            files.push(file);
+            Ok(number)
+        })
+        .collect()
+}
+
+fn numbered(numbers: &[RawFd], number: u32) -> Result<RawFd, Refusal> {
+    let found = numbers.get(number as usize).copied();
+    found.ok_or_else(|| Refusal(format!("its plan names an unknown pack {number}")))
+}
+
+/// Every descriptor that is ours: the program's are those that survive an `exec`.
+fn own_descriptors() -> io::Result<Vec<RawFd>> {
+    let numbers = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| crate::sys::survives_exec(*number) == Some(false));
+    Ok(numbers.collect())
+}
+
+/// What the kernel provides, on its way to where the image has it.
+struct Moved(Vec<(u64, u64, u64)>);
+
+/// Moves the kernel's pages out of the way, first into the area; they must be those that the
+/// image was built with.
+fn move_provided(
+    plan: &Plan,
+    maps: &Maps,
+    area: &mut Area,
+    steps: &mut Steps,
+) -> Result<Moved, Refusal> {
+    let moved = provided(plan, maps)?.into_iter().map(|((start, end), target)| {
+        let aside = area.reserve(end - start);
+        steps.move_mapping(start, end - start, aside);
+        (aside, end - start, target)
+    });
+    Ok(Moved(moved.collect()))
+}
+
+/// What the kernel provides to this process, each part with its address in the image.
+fn provided(plan: &Plan, maps: &Maps) -> Result<Vec<((u64, u64), u64)>, Refusal> {
+    let differs = || Refusal("the kernel provides other code than when it was built".into());
+    let Some(wanted) = &plan.provided else {
+        return if maps.code.is_none() { Ok(Vec::new()) } else { Err(differs()) };
+    };
+    let code = maps.code.ok_or_else(differs)?;
+    let size = |(start, end): (u64, u64)| end - start;
+    let variables: u64 = maps.variables.iter().copied().map(size).sum();
+    if size(code) != size(wanted.code) || variables != size(wanted.variables) {
+        return Err(differs());
+    }
+    if area::hash_of_code(code) != plan.code_hash {
+        return Err(differs());
+    }
+    let mut parts = Vec::new();
+    let mut target = wanted.variables.0;
+    for part in maps.variables.iter().copied() {
+        parts.push((part, target));
+        target += size(part);
+    }
+    parts.push((code, wanted.code.0));
+    Ok(parts)
+}
+
+impl Moved {
+    fn put_back(self, steps: &mut Steps) {
+        for (aside, size, target) in self.0 {
+            steps.move_mapping(aside, size, target);
+        }
+    }
+}
+
+/// What the park library finds: `struct handoff` of its `park.h`.
+fn handoff(plan: &Plan, request: &Request, area: &mut Area) -> u64 {
+    /// Begins it.
+    const MAGIC: u64 = 0x3146_4f48;
+    let blocked = request.blocked_signals;
+    let bytes = request.to_bytes(&Waking { in_place: true, ..Waking::default() });
+    let request = area.put(&bytes);
+    let threads: Vec<u8> =
+        plan.threads.iter().flat_map(|thread| thread_words(thread, blocked, area)).collect();
+    let threads = area.put(&threads);
+    let main = thread_words(&plan.main, blocked, area);
+    let (start, length) = area.whole();
+    let mut handoff = Vec::new();
+    for word in [MAGIC, start, length, request, bytes.len() as u64] {
+        handoff.extend(word.to_le_bytes());
+    }
+    handoff.extend(main);
+    handoff.extend((plan.threads.len() as u64).to_le_bytes());
+    handoff.extend(threads.to_le_bytes());
+    area.put(&handoff)
+}
+
+/// `struct direct_thread` of the park library's `park.h`.
+///
+/// What the caller blocks is blocked in every thread, as in one that the program had started.
+fn thread_words(thread: &Thread, blocked: u64, area: &mut Area) -> Vec<u8> {
+    let mut frame = thread.frame.clone();
+    for (mask, more) in frame.iter_mut().skip(frame::MASK).zip(blocked.to_le_bytes()) {
+        *mask |= more;
+    }
+    let frame = if frame.is_empty() { 0 } else { area.put(&frame) };
+    let (rseq, rseq_length, signature) = thread.rseq;
+    let mut bytes = Vec::new();
+    let (robust, robust_length) = thread.robust_list;
+    for word in [thread.storage, thread.id_address, robust, robust_length, rseq] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(rseq_length.to_le_bytes());
+    bytes.extend(signature.to_le_bytes());
+    for word in [thread.frame_address, thread.frame.len() as u64, frame] {
+        bytes.extend(word.to_le_bytes());
+    }
+    let mut name = [0_u8; 16];
+    let length = thread.name.len().min(15);
+    name[..length].copy_from_slice(&thread.name.as_bytes()[..length]);
+    bytes.extend(name);
+    bytes
+}
+
+/// The number of whole pages that hold so many bytes, in bytes.
+fn pages(bytes: u64) -> u64 {
+    bytes.next_multiple_of(PAGE_SIZE)
+}

@@ -1,0 +1,216 @@
+//! The system calls by which this process becomes the program, one after the other.
+
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::FAILED;
+use super::area::Area;
+use crate::engine::request::Request;
+use crate::image::PAGE_SIZE;
+use crate::image::plan::{END_OF_MEMORY, Plan, Region, Run, Source, Wake};
+
+/// The lowest address that a process may have (`vm.mmap_min_addr` by default).
+const LOWEST: u64 = 0x1_0000;
+/// The most parts that one `preadv` takes (`UIO_MAXIOV`).
+const MOST_PARTS: usize = 1024;
+/// `ARCH_SET_FS` of `arch_prctl(2)`.
+const SET_FS: u64 = 0x1002;
+/// Ends a list of steps.
+const END: u64 = u64::MAX;
+
+/// A list of system calls.
+#[derive(Debug, Default)]
+pub struct Steps {
+    words: Vec<u64>,
+}
+
+impl Steps {
+    /// A call that must answer what is expected.
+    fn call(&mut self, number: libc::c_long, arguments: [u64; 6], expected: u64) {
+        self.words.push(number as u64);
+        self.words.extend(arguments);
+        self.words.extend([expected, 0]);
+    }
+
+    /// A call that may answer anything.
+    fn attempt(&mut self, number: libc::c_long, arguments: [u64; 6]) {
+        self.words.push(number as u64);
+        self.words.extend(arguments);
+        self.words.extend([0, 1]);
+    }
+
+    /// Moves what is mapped at an address to another.
+    pub fn move_mapping(&mut self, from: u64, size: u64, to: u64) {
+        let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+        self.call(libc::SYS_mremap, [from, size, size, flags, to, 0], to);
+    }
+
+    /// Unmaps all of this process but the area.
+    pub fn unmap_all_but(&mut self, area: &Area) {
+        let (start, length) = area.whole();
+        for (from, to) in [(LOWEST, start), (start + length, END_OF_MEMORY)] {
+            self.call(libc::SYS_munmap, [from, to - from, 0, 0, 0, 0], 0);
+        }
+    }
+
+    /// Maps a region. One whose pages are yet to be copied is writable until then.
+    pub fn map(&mut self, region: &Region, descriptor: RawFd, offset: u64) {
+        let protection = match region.source {
+            Source::Zeros => region.protection as u64 | (libc::PROT_WRITE as u64),
+            _ => region.protection as u64,
+        };
+        let protection = if region.protection == 0 { 0 } else { protection };
+        let flags = u64::from(region.flags) | libc::MAP_FIXED as u64;
+        self.call(
+            libc::SYS_mmap,
+            [region.start, region.length, protection, flags, descriptor as u64, offset],
+            region.start,
+        );
+    }
+
+    /// Copies pages, and takes back what only that needed.
+    pub fn copy(&mut self, plan: &Plan, pages: RawFd, area: &mut Area) {
+        let follows = |a: &Run, b: &Run| a.slot + a.pages == b.slot;
+        let together = plan.copies.chunk_by(follows).flat_map(|runs| runs.chunks(MOST_PARTS));
+        for some in together {
+            let mut parts = Vec::new();
+            let mut length = 0;
+            for run in some {
+                parts.extend(run.address.to_le_bytes());
+                parts.extend((run.pages * PAGE_SIZE).to_le_bytes());
+                length += run.pages * PAGE_SIZE;
+            }
+            let at = area.put(&parts);
+            let offset = some[0].slot * PAGE_SIZE;
+            let arguments = [pages as u64, at, some.len() as u64, offset, 0, 0];
+            self.call(libc::SYS_preadv, arguments, length);
+        }
+        let write = libc::PROT_WRITE as u32;
+        for region in &plan.regions {
+            if region.source == Source::Zeros
+                && region.protection & write == 0
+                && region.protection != 0
+            {
+                let arguments = [region.start, region.length, region.protection.into(), 0, 0, 0];
+                self.call(libc::SYS_mprotect, arguments, 0);
+            }
+        }
+    }
+
+    /// Gives the advice of a region anew.
+    pub fn advise(&mut self, region: &Region) {
+        for advice in (0..64).filter(|bit| region.advice >> bit & 1 == 1) {
+            self.call(libc::SYS_madvise, [region.start, region.length, advice, 0, 0, 0], 0);
+        }
+    }
+
+    /// Tells the kernel where code, data, heap, stack and arguments are; and, where that is allowed
+    /// (`CAP_CHECKPOINT_RESTORE`), which binary the process runs.
+    pub fn set_bounds(&mut self, plan: &Plan, executable: RawFd, area: &mut Area) {
+        let auxiliary: Vec<u8> =
+            plan.bounds.auxiliary.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let at = area.put(&auxiliary);
+        let mut map: Vec<u8> =
+            plan.bounds.fields.iter().flat_map(|word| word.to_le_bytes()).collect();
+        map.extend(at.to_le_bytes());
+        map.extend((auxiliary.len() as u32).to_le_bytes());
+        let set = |at| {
+            let length = 13 * 8; // bytes of `struct prctl_mm_map`
+            [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, at, length, 0, 0]
+        };
+        if executable >= 0 {
+            let with = area.put(&[&map[..], &executable.to_le_bytes()].concat());
+            self.attempt(libc::SYS_prctl, set(with));
+        }
+        map.extend(u32::MAX.to_le_bytes());
+        let without = area.put(&map);
+        self.call(libc::SYS_prctl, set(without), 0);
+    }
+
+    /// Sets the thread-local storage.
+    pub fn set_storage(&mut self, address: u64) {
+        self.call(libc::SYS_arch_prctl, [SET_FS, address, 0, 0, 0, 0], 0);
+    }
+
+    /// Sets the alternate signal stack: `stack_t` is address, flags and size.
+    pub fn set_alternate_stack(
+        &mut self,
+        (address, size, flags): (u64, u64, u32),
+        area: &mut Area,
+    ) {
+        let disabled = flags & libc::SS_DISABLE as u32;
+        let words = [address, disabled.into(), size];
+        let at = area.put(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
+        self.call(libc::SYS_sigaltstack, [at, 0, 0, 0, 0, 0], 0);
+    }
+
+    /// Closes a descriptor.
+    pub fn close(&mut self, number: RawFd) {
+        self.attempt(libc::SYS_close, [number as u64, 0, 0, 0, 0, 0]);
+    }
+
+    /// Last: goes on in the park library.
+    pub fn enter(&mut self, wake: Wake, handoff: u64) {
+        self.words.extend([END, wake.entry, wake.stack, handoff, 0, 0, 0, 0, 0]);
+    }
+
+    /// Makes one step fail, for tests: in a debug build `PYIMG_TEST_STEP` is its number. In a
+    /// release build there is nothing of that.
+    pub fn spoil(&mut self) {
+        /// Words of a step, and which of them is the answer that it has to give.
+        const STEP: usize = 9;
+        const EXPECTED: usize = 7;
+        if cfg!(debug_assertions)
+            && let Some(number) = std::env::var_os("PYIMG_TEST_STEP")
+            && let Some(number) = number.to_str().and_then(|text| text.parse::<usize>().ok())
+        {
+            let (last, at) = (self.words.len() - STEP, number * STEP + EXPECTED);
+            match self.words[..last].get_mut(at) {
+                Some(expected) => *expected = END - 1,
+                None => eprintln!("no such step"),
+            }
+        }
+    }
+
+    /// The list as the code of [`super::area`] reads it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
+
+/// What happens when one of the steps fails: the process becomes plain Python, or ends.
+pub fn rescue(request: &Request, area: &mut Area) -> Steps {
+    let mut steps = Steps::default();
+    let mask = area.put(&request.blocked_signals.to_le_bytes());
+    let set = libc::SIG_SETMASK as u64;
+    steps.attempt(libc::SYS_rt_sigprocmask, [set, mask, 0, 8, 0, 0]);
+    let strings = |area: &mut Area, strings: Vec<Vec<u8>>| {
+        let mut addresses: Vec<u8> = Vec::new();
+        for mut string in strings {
+            string.push(0);
+            addresses.extend(area.put(&string).to_le_bytes());
+        }
+        addresses.extend([0; 8]);
+        area.put(&addresses)
+    };
+    let words: Vec<Vec<u8>> =
+        request.orig_argv.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let mut path = words.first().cloned().unwrap_or_default();
+    path.push(0);
+    let path = area.put(&path);
+    let argv = strings(area, words);
+    let pairs = request
+        .environment
+        .iter()
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    let environment = strings(area, pairs.collect());
+    // Tests can have that fail as well.
+    let is_off = cfg!(debug_assertions) && std::env::var_os("PYIMG_TEST_RESCUE").is_some();
+    let path = if is_off { 0 } else { path };
+    steps.attempt(libc::SYS_execve, [path, argv, environment, 0, 0, 0]);
+    let text = b"pyrun: error: the program's image could not be mapped, nor plain Python started\n";
+    let message = area.put(text);
+    steps.attempt(libc::SYS_write, [2, message, text.len() as u64, 0, 0, 0]);
+    steps.attempt(libc::SYS_exit_group, [FAILED as u64, 0, 0, 0, 0, 0]);
+    steps
+}
