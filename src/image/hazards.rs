@@ -11,7 +11,10 @@
 //! - Most advice (`madvise`) exists for anonymous memory only.
 //! - A region that is grown with `mremap` would run on into whatever follows in the
 //!   pack, or past its end (`SIGBUS`). glibc does that to a chunk that it allocated
-//!   with `mmap` when such a chunk is reallocated; each has a recognisable header.
+//!   with `mmap` when such a chunk is reallocated; each has a recognisable header. The last
+//!   page of such a chunk stays anonymous, so that it is two mappings: then `mremap` fails
+//!   (`EFAULT`), and glibc allocates another chunk and copies. A chunk of one page is
+//!   anonymous as a whole.
 //! - The main stack grows downwards, which a file mapping cannot.
 //!
 //! And some memory must not come back at all: what fork wipes is secret to one process,
@@ -80,7 +83,7 @@ pub fn stays_anonymous(vma: &Vma, zeroing_allocator: bool) -> bool {
 /// `malloc_chunk` begins with two words: the size of the previous chunk, zero for a
 /// mapped chunk without alignment padding, and its own size, a multiple of the page
 /// size, with `IS_MMAPPED` (2) as the only flag (glibc `malloc/malloc.c`). Other data
-/// that happens to look like this is copied for nothing, which does no harm.
+/// that happens to look like this has a page copied for nothing, which does no harm.
 pub fn mmapped_chunk(page: &[u8], room: u64) -> Option<u64> {
     let word = |at: usize| {
         page.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")))

@@ -87,7 +87,7 @@ pub struct Surroundings<'a, E> {
     /// itself is known to use one; others are found in the code that is mapped.
     pub zeroing_allocator: Option<String>,
     /// Memory, in order, that was mapped from packs before ([`super::unmapping`]): so no
-    /// such allocator's, and no chunk that may grow.
+    /// such allocator's.
     pub settled: Vec<Range<u64>>,
 }
 
@@ -227,7 +227,7 @@ impl<S: PageSink> Rewriter<'_, S> {
         if stays_anonymous(vma, zeroing) {
             let (settled, others) = self.split(runs);
             self.kept.extend(others);
-            return self.pieces(vma, &settled, 0);
+            return self.pieces(vma, &settled, 0, &[]);
         }
         if let Some(mut bytes) = object {
             for run in runs {
@@ -244,16 +244,27 @@ impl<S: PageSink> Rewriter<'_, S> {
                 self.vmas.push(anonymous_piece(vma, vma.start(), vma.end()));
                 return Ok(());
             }
-            return self.pieces(vma, runs, 0);
+            return self.pieces(vma, runs, 0, &[]);
         }
-        let runs = self.keep_mapped_chunks(vma, runs);
-        self.pieces(vma, &runs, FILL)
+        let (runs, apart) = self.keep_ends_of_chunks(vma, runs);
+        self.pieces(vma, &runs, FILL, &apart)
     }
 
-    /// Stores the runs of a region and leaves what is between them as it was.
-    fn pieces(&mut self, vma: &Vma, runs: &[Run], fill: u64) -> Result<(), S::Error> {
+    /// Stores the runs of a region and leaves what is between them as it was, among it the pages
+    /// at the addresses in `apart`.
+    fn pieces(
+        &mut self,
+        vma: &Vma,
+        runs: &[Run],
+        fill: u64,
+        apart: &[u64],
+    ) -> Result<(), S::Error> {
         let mut position = vma.start();
-        for group in runs.chunk_by(|a, b| b.address - a.end() <= fill * PAGE_SIZE) {
+        let together = |a: &Run, b: &Run| {
+            let gap = a.end()..b.address;
+            b.address - a.end() <= fill * PAGE_SIZE && !apart.iter().any(|page| gap.contains(page))
+        };
+        for group in runs.chunk_by(together) {
             let (start, end) = (group[0].address, group[group.len() - 1].end());
             let mut bytes = vec![0; (end - start) as usize];
             for run in group {
@@ -269,13 +280,15 @@ impl<S: PageSink> Rewriter<'_, S> {
         Ok(())
     }
 
-    /// Takes glibc's mmapped chunks out of the runs: they are copied, since they may grow.
-    fn keep_mapped_chunks(&mut self, vma: &Vma, runs: &[Run]) -> Vec<Run> {
+    /// Takes the last page of each of glibc's mmapped chunks out of the runs, and says where these
+    /// pages are. They stay anonymous, so a chunk is never one mapping, and what is not one
+    /// mapping the kernel does not let grow: `realloc` then copies what is in it.
+    fn keep_ends_of_chunks(&mut self, vma: &Vma, runs: &[Run]) -> (Vec<Run>, Vec<u64>) {
         let mut chunks: Vec<(u64, u64)> = Vec::new();
         for run in runs {
             for page in 0..run.pages {
                 let address = run.address + page * PAGE_SIZE;
-                if chunks.last().is_some_and(|(_, end)| address < *end) || self.settled(address) {
+                if chunks.last().is_some_and(|(_, end)| address < *end) {
                     continue;
                 }
                 let at = ((run.slot + page) * PAGE_SIZE) as usize;
@@ -286,18 +299,13 @@ impl<S: PageSink> Rewriter<'_, S> {
             }
         }
         let mut mapped = runs.to_vec();
-        for (start, end) in chunks {
-            self.kept.extend(clip(&mapped, start, end));
-            let before = clip(&mapped, 0, start);
-            mapped = before.into_iter().chain(clip(&mapped, end, u64::MAX)).collect();
+        for (_, end) in &chunks {
+            let last = end - PAGE_SIZE;
+            self.kept.extend(clip(&mapped, last, *end));
+            let before = clip(&mapped, 0, last);
+            mapped = before.into_iter().chain(clip(&mapped, *end, u64::MAX)).collect();
         }
-        mapped
-    }
-
-    /// Whether this page was mapped from a pack before.
-    fn settled(&self, address: u64) -> bool {
-        let after = self.settled.partition_point(|range| range.start <= address);
-        after > 0 && address < self.settled[after - 1].end
+        (mapped, chunks.into_iter().map(|(_, end)| end - PAGE_SIZE).collect())
     }
 
     /// The parts of the runs that were mapped from packs before, and the others.

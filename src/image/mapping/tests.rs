@@ -185,15 +185,28 @@ fn the_interpreters_code_stays_in_its_file() {
 }
 
 #[test]
-fn a_chunk_that_may_grow_is_copied() {
-    let mut case = Case::new(&[region(10, 80, ANON, 0)], &[20, 21, 22, 60, 61]);
-    case.pages[1].1[..8].fill(0);
-    case.pages[1].1[8..16].copy_from_slice(&(0x20000_u64 | 2).to_le_bytes());
-    let (dump, summary) = case.rewrite(&mut OnePack::default()).unwrap();
-    assert_eq!(copied(&dump), [21, 22], "32 pages from its header on");
-    assert_eq!(summary.copied_pages, 2);
-    assert!(shown(&dump).contains(&"20-21 pack:0@0".to_owned()), "{:?}", shown(&dump));
-    assert!(shown(&dump).contains(&"60-62 pack:0@1".to_owned()), "{:?}", shown(&dump));
+fn a_chunk_that_may_grow_is_two_mappings() {
+    let chunk = |pages: &[u64]| {
+        let mut case = Case::new(&[region(10, 80, ANON, 0)], pages);
+        case.pages[1].1[..8].fill(0);
+        case.pages[1].1[8..16].copy_from_slice(&(0x2_0000_u64 | 2).to_le_bytes());
+        let (dump, summary) = case.rewrite(&mut OnePack::default()).unwrap();
+        assert_eq!(summary.copied_pages, copied(&dump).len() as u64);
+        (copied(&dump), shown(&dump))
+    };
+    // 32 pages from its header on.
+    let (pages, pieces) = chunk(&[20, 21, 22, 52, 53]);
+    assert_eq!(pages, [52]);
+    let expected = ["10-20 anonymous", "20-23 pack:0@0", "23-53 anonymous", "53-54 pack:0@3"];
+    assert_eq!(pieces[..4], expected);
+
+    // Full, with another directly behind it, and its last page never touched.
+    for last in [vec![], vec![52]] {
+        let all: Vec<u64> = [20].into_iter().chain(21..52).chain(last.clone()).collect();
+        let (pages, pieces) = chunk(&[all, vec![53, 54]].concat());
+        assert_eq!(pages, last);
+        assert_eq!(pieces[..3], ["10-20 anonymous", "20-52 pack:0@0", "52-53 anonymous"]);
+    }
 }
 
 #[test]
