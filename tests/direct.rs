@@ -247,23 +247,29 @@ fn a_step_that_fails() {
     let lab = one();
     let program =
         ["-c", "import json, sys; print(sys.argv, 'json' in sys.modules)", "a", "two words"];
-    let fail = |step: usize| {
+    let fail = |variable: &str, step: usize| {
         let mut command = pyrun(lab, "direct");
-        command.env("PYIMG_TEST_STEP", step.to_string()).args(program);
+        command.env(variable, step.to_string()).args(program);
         run(&mut command)
     };
-    let mut failed = 0;
-    for step in (0..).step_by(23) {
-        let output = fail(step);
-        assert_eq!(output.stdout_text(), "['-c', 'a', 'two words'] True\n", "{step}: {output:?}");
-        // Beyond the last nothing fails.
-        if output.stderr_text().contains("no such step") {
-            break;
+    // Before that point it is a miss like any other.
+    let text = fail("PYIMG_TEST_EARLY_STEP", 0).stderr_text();
+    assert!(text.starts_with("pyrun: miss: "), "{text}");
+    for variable in ["PYIMG_TEST_EARLY_STEP", "PYIMG_TEST_STEP"] {
+        let mut failed = 0;
+        for step in (0..).step_by(3) {
+            let output = fail(variable, step);
+            let said = output.stdout_text();
+            assert_eq!(said, "['-c', 'a', 'two words'] True\n", "{variable}={step}: {output:?}");
+            // Beyond the last nothing fails.
+            if output.stderr_text().contains("no such step") {
+                break;
+            }
+            assert_eq!(output.code(), 0, "{variable}={step}: {output:?}");
+            failed += 1;
         }
-        assert_eq!(output.code(), 0, "{step}: {output:?}");
-        failed += 1;
+        assert!(failed > 0, "{variable}");
     }
-    assert!(failed > 3, "{failed}");
     let mut command = pyrun(lab, "direct");
     command.env("PYIMG_TEST_STEP", "5").env("PYIMG_TEST_RESCUE", "off").args(program);
     let output = run(&mut command);

@@ -37,13 +37,13 @@ use decision::Decision;
 use miss::Miss;
 use refuted::Refuted;
 use remembered::Start;
-use situation::{Situation, check_criu, check_files, first_usable};
+use situation::{ImageEvidence, Situation, check_criu, check_files, first_usable};
 use source::{Form, Source};
 
 use crate::criu::Criu;
 use crate::engine::caller::{self, Caller, Closed};
 use crate::engine::criu::{NotStarted, Parked};
-use crate::engine::direct::{self, Ready, Refusal};
+use crate::engine::direct::{self, Complete, Ready, Refusal};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, By, Running};
@@ -51,7 +51,7 @@ use crate::image::mapping::PackFile;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
-use crate::store::Tier;
+use crate::store::{FileInfo, Tier};
 use crate::trace;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
@@ -161,7 +161,7 @@ enum Prepared {
     /// By CRIU, and why.
     Running(Running, By),
     /// This process is about to become it.
-    Direct(Ready),
+    Direct(Complete),
 }
 
 /// A program that has been started from an image.
@@ -314,7 +314,28 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
         .map_err(|path| Miss::Unrestorable(format!("{} is not UTF-8", path.display())))?;
     let images = store.image_dir(&chosen.id);
     warm_up(situation, chosen)?;
-    let (evidence, noted) = (situation.evidence(chosen), OnceLock::new());
+    let evidence = situation.evidence(chosen);
+    let image = Parts { images: &images, packs: &packs, chosen, request };
+    let note = |news: Option<Vec<u8>>| {
+        if let Some(news) = news {
+            store.note_looked_through(&chosen.id, &news);
+        }
+    };
+    let instead = match situation.engine {
+        Engine::Criu => None,
+        engine => match image.ready(&evidence) {
+            Ok((ready, news)) => {
+                note(news);
+                return Ok(Prepared::Direct(ready));
+            }
+            Err(NotReady::Miss(miss)) => return Err(miss),
+            Err(NotReady::Refused(why)) if engine == Engine::Direct => {
+                return Err(Miss::Unrestorable(why.to_string()));
+            }
+            Err(NotReady::Refused(why)) => Some(why),
+        },
+    };
+    let noted = OnceLock::new();
     let check = || {
         check_files(&images, &chosen.manifest.files)?;
         trace::reached("files");
@@ -322,22 +343,9 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
         trace::reached("evidence");
         Ok(())
     };
-    let image = Parts { images: &images, packs: &packs, chosen, request };
-    let prepared = match situation.engine {
-        Engine::Criu => image.restore(situation, None, check),
-        engine => match image.ready(check) {
-            Ok(ready) => Ok(Prepared::Direct(ready)),
-            Err(NotReady::Miss(miss)) => Err(miss),
-            Err(NotReady::Refused(why)) if engine == Engine::Direct => {
-                Err(Miss::Unrestorable(why.to_string()))
-            }
-            Err(NotReady::Refused(why)) => image.restore(situation, Some(why), check),
-        },
-    };
-    if let (Ok(_), Some(Some(news))) = (&prepared, noted.get()) {
-        store.note_looked_through(&chosen.id, news);
-    }
-    prepared
+    let prepared = image.restore(situation, instead, check)?;
+    note(noted.into_inner().flatten());
+    Ok(prepared)
 }
 
 /// What an engine needs of an image, and what it is to do.
@@ -368,11 +376,26 @@ impl From<Refusal> for NotReady {
 }
 
 impl Parts<'_> {
-    /// Makes this process ready to become the program.
-    fn ready(self, check: impl FnOnce() -> Result<(), Miss>) -> Result<Ready, NotReady> {
-        let plan = direct::read_plan(self.images)?;
-        check()?;
-        Ok(Ready::prepare(&plan, self.images, self.packs, self.request)?)
+    /// Makes this process ready to become the program while the evidence is looked at; and what
+    /// is to be noted of that.
+    fn ready(
+        self,
+        evidence: &ImageEvidence<'_>,
+    ) -> Result<(Complete, Option<Vec<u8>>), NotReady> {
+        let Self { images, packs, chosen, request } = self;
+        let of_engine = |file: &&FileInfo| direct::FILES.contains(&&*file.name);
+        let files: Vec<_> = chosen.manifest.files.iter().filter(of_engine).cloned().collect();
+        check_files(images, &files)?;
+        trace::reached("files");
+        let plan = direct::read_plan(images)?;
+        let prepare = || {
+            let ready = Ready::prepare(&plan, images, packs, request);
+            trace::reached("mapped");
+            ready
+        };
+        let (ready, news) = evidence.check_beside(prepare)?;
+        trace::reached("evidence");
+        Ok((ready?.complete()?, news))
     }
 
     /// Has CRIU restore the image and run the program; `instead` is why this process did not

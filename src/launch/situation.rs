@@ -350,6 +350,15 @@ impl ImageEvidence<'_> {
     /// # Errors
     /// What is not.
     pub fn check(&self) -> Result<Option<Vec<u8>>, Miss> {
+        self.check_beside(|| ()).map(|((), news)| news)
+    }
+
+    /// The same while something else is done, whose result is given with it. If the evidence
+    /// does not hold, that may not have been done.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    pub fn check_beside<T>(&self, other: impl FnOnce() -> T) -> Result<(T, Option<Vec<u8>>), Miss> {
         let damaged = |error: io::Error| {
             Miss::Damaged(format!(
                 "cannot read the evidence in {}: {error}",
@@ -360,10 +369,10 @@ impl ImageEvidence<'_> {
         let evidence = Evidence::parse(&bytes).map_err(damaged)?;
         let mut known = LookedThrough::read(&self.looked_through);
         trace::reached("read");
-        let changed = evidence.difference(self.surroundings);
-        match changed.or_else(|| evidence.check(&mut known)) {
-            Some(changed) => Err(Miss::Evidence(changed)),
-            None => Ok(known.to_json()),
+        if let Some(changed) = evidence.difference(self.surroundings) {
+            return Err(Miss::Evidence(changed));
         }
+        let done = evidence.check_beside(&mut known, other).map_err(Miss::Evidence)?;
+        Ok((done, known.to_json()))
     }
 }

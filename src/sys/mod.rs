@@ -30,6 +30,8 @@ pub use environment::Variable;
 pub use files::begin_to_write_out;
 pub use host::{extended_state, glibc_version, processor_features};
 pub use processes::{burn_pid, exit_now, forget_caller, fork_into, in_company, in_own_session};
-pub use resources::{is_scheduled_ordinarily, nice, resource_limits, yield_to_others};
+pub use resources::{
+    is_scheduled_ordinarily, nice, resource_limits, share_one_heap, yield_to_others,
+};
 pub use signals::{has_timer, is_ignored, send_signal, set_disposition};
 pub use waiting::{change_of_child, end_of_child, has_children, wait_any};

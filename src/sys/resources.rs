@@ -34,6 +34,13 @@ pub fn is_scheduled_ordinarily() -> bool {
     unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
 }
 
+/// Has all threads that are yet to come allocate from the memory that is there, in place of
+/// reserving some of their own.
+pub fn share_one_heap() {
+    // SAFETY: mallopt takes two numbers and may be called at any time.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Makes this process the least important one: it works when nobody else wants to.
 ///
 /// Where a part of that is not allowed, it is not done.

@@ -6,6 +6,8 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
 use std::ptr;
 
 use super::maps::Maps;
@@ -93,28 +95,24 @@ impl Area {
         let Some(start) = PLACES.into_iter().find(free) else {
             return Err(Refusal("there is no free place for the launcher".into()));
         };
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: MAP_FIXED_NOREPLACE replaces nothing that is mapped; the new memory is ours.
-        let mapped =
-            unsafe { libc::mmap(start as *mut _, length as usize, protection, flags, -1, 0) };
-        if mapped == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error().into());
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+        if !map_free(start, length, protection, flags, -1, 0)? {
+            return Err(Refusal("an address is taken".into()));
         }
-        let area = Self {
+        Ok(Self {
             start,
             length,
             next: start + PAGE_SIZE + STACK,
             aside: start + length - ASIDE,
             steps: 0,
             rescue: 0,
-        };
-        if mapped as u64 == start { Ok(area) } else { Err(Refusal("an address is taken".into())) }
+        })
     }
 
-    /// First address and length.
-    pub fn whole(&self) -> (u64, u64) {
-        (self.start, self.length)
+    /// Its addresses.
+    pub fn whole(&self) -> Range<u64> {
+        self.start..self.start + self.length
     }
 
     /// Puts bytes into it and says where they are: at a multiple of 16.
@@ -182,8 +180,7 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: the area was mapped by `new`, and nobody has a reference into it.
-        unsafe { libc::munmap(self.start as *mut _, self.length as usize) };
+        unmap(self.whole());
     }
 }
 
@@ -195,21 +192,64 @@ pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
     blake3::hash(code).into()
 }
 
-/// Whether so much memory could be had.
+/// Makes steps at once that fill what [`super::early`] has mapped.
 ///
 /// # Errors
-/// When it could not.
-pub fn rehearse(bytes: usize) -> io::Result<()> {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: new memory at an address that the kernel chooses touches nothing that is there.
-    let mapped = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-    if mapped == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+/// When one of them does not answer as it must.
+pub fn run(steps: &Steps) -> io::Result<()> {
+    for (step, expected) in steps.each() {
+        let word = |at: usize| step[at] as libc::c_long;
+        // SAFETY: these steps copy pages into memory that is mapped for the image, change its
+        // protection and give it advice; nothing of this program is there, nor has a reference.
+        let answer = unsafe {
+            libc::syscall(word(0), word(1), word(2), word(3), word(4), word(5), word(6))
+        };
+        if expected.is_some_and(|expected| expected != answer as u64) {
+            return Err(match answer {
+                -1 => io::Error::last_os_error(),
+                _ => io::Error::other(format!("call {} has answered {answer}", step[0])),
+            });
+        }
     }
-    // SAFETY: it was mapped just now, and nobody has a reference into it.
-    unsafe { libc::munmap(mapped, bytes) };
     Ok(())
+}
+
+/// Maps memory where nothing is; false if something is there.
+///
+/// # Errors
+/// When it cannot be mapped.
+pub fn map_free(
+    start: u64,
+    length: u64,
+    protection: u32,
+    flags: u32,
+    descriptor: RawFd,
+    offset: u64,
+) -> io::Result<bool> {
+    let flags = flags as libc::c_int | libc::MAP_FIXED_NOREPLACE;
+    let (length, protection) = (length as usize, protection as libc::c_int);
+    // SAFETY: MAP_FIXED_NOREPLACE replaces nothing that is mapped, and what is new nobody has a
+    // reference to.
+    let mapped = unsafe {
+        libc::mmap(start as *mut _, length, protection, flags, descriptor, offset.cast_signed())
+    };
+    if mapped == libc::MAP_FAILED {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::EEXIST) { Ok(false) } else { Err(error) };
+    }
+    if mapped as u64 != start {
+        // A kernel before 4.17, which takes the address for a wish.
+        // SAFETY: it was mapped just now, and nobody has a reference into it.
+        unsafe { libc::munmap(mapped, length) };
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Unmaps memory that [`map_free`] has mapped.
+pub fn unmap(range: Range<u64>) {
+    // SAFETY: by the contract, nothing of this program is there, nor has a reference to it.
+    unsafe { libc::munmap(range.start as *mut _, (range.end - range.start) as usize) };
 }
 
 /// Has the kernel write no more into the C library's area for restartable sequences, which is

@@ -2,12 +2,14 @@
 //!
 //! No CRIU, no privilege, no supervisor and no other pid. While this is still `pyrun`, everything
 //! that can be known is looked at, and each doubt is a [`Refusal`]: the image is then restored
-//! otherwise, or plain Python runs. What is to be done is then a list of system calls
-//! ([`steps`]), put together from the image's plan ([`crate::image::plan`]) and laid, with a few
-//! bytes of code that make them one after the other, where neither this process nor the image
-//! has anything ([`area`]). Entering that code is the point of no return. It unmaps all else, maps
-//! the image, and enters the park library (`src/capture/park/direct.c`), which begins the other
-//! threads, removes what is left of the launcher, and wakes as it does in any other process.
+//! otherwise, or plain Python runs. Whatever of the image lies where this process has nothing,
+//! which is most of it, is mapped already ([`early`]). What is left to be done is a list of
+//! system calls ([`steps`]), put together from the image's plan ([`crate::image::plan`]) and laid,
+//! with a few bytes of code that make them one after the other, where neither this process nor
+//! the image has anything ([`area`]). Entering that code is the point of no return. It unmaps all
+//! that was `pyrun`, maps what is missing, and enters the park library
+//! (`src/capture/park/direct.c`), which begins the other threads, removes what is left of the
+//! launcher, and wakes as it does in any other process.
 //!
 //! A step that fails, which after all those looks takes a machine that runs out of memory at
 //! this very moment, leads to another list, by which the process becomes plain Python: the
@@ -15,25 +17,36 @@
 //! [`FAILED`].
 
 mod area;
+mod early;
 mod maps;
 mod steps;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use self::area::Area;
+use self::early::Early;
 use self::maps::Maps;
 use self::steps::Steps;
 use super::request::{Request, Waking};
 use crate::image::PAGE_SIZE;
 use crate::image::mapping::PackFile;
-use crate::image::plan::{self, Plan, Source, Thread, frame};
+use crate::manifest::EVIDENCE;
+use crate::image::plan::{self, Plan, Source, Thread, Wake, frame};
+
+/// The files of an image that are read here; all others are CRIU's.
+pub const FILES: [&str; 3] = [plan::FILE, PAGES, EVIDENCE];
+/// The pages that are copied.
+const PAGES: &str = "pages-1.img";
 
 /// How a run ends that could be neither the program nor plain Python.
 pub const FAILED: i32 = 124;
@@ -60,13 +73,22 @@ impl From<nix::Error> for Refusal {
     }
 }
 
-/// Everything that is needed to become the program, held ready.
+/// The image, mapped as far as that is possible, and what is left to be done.
 #[derive(Debug)]
 pub struct Ready {
+    steps: Steps,
+    rescue: Steps,
+    wake: Wake,
+    handoff: u64,
+    early: Early,
     area: Area,
     /// Kept open: the steps name their numbers.
     _files: Vec<File>,
 }
+
+/// Everything that is needed to become the program.
+#[derive(Debug)]
+pub struct Complete(Ready);
 
 /// Reads the plan of the image in this directory.
 ///
@@ -97,7 +119,7 @@ pub fn examine(images: &Path) -> Result<(), Refusal> {
 }
 
 impl Ready {
-    /// Looks at everything, and puts the steps together.
+    /// Looks at everything, maps what can be mapped already, and puts the steps together.
     ///
     /// # Errors
     /// When anything speaks against it. Nothing has changed then.
@@ -107,7 +129,6 @@ impl Ready {
         packs: &[PackFile],
         request: &Request,
     ) -> Result<Self, Refusal> {
-        check_alone()?;
         check_limits(plan)?;
         let maps = Maps::read()?;
         let mut files = Vec::new();
@@ -118,7 +139,7 @@ impl Ready {
         let pages = if plan.copies.is_empty() {
             -1
         } else {
-            files.push(File::open(images.join("pages-1.img"))?);
+            files.push(File::open(images.join(PAGES))?);
             files[files.len() - 1].as_raw_fd()
         };
         let executable = File::open(&plan.executable).map_or(-1, |file| {
@@ -126,53 +147,83 @@ impl Ready {
             files[files.len() - 1].as_raw_fd()
         });
         let mut area = Area::new(&maps, plan)?;
-        let mut steps = Steps::default();
-        let moved = move_provided(plan, &maps, &mut area, &mut steps)?;
-        steps.unmap_all_but(&area);
+        let (mut early, mut now, mut steps) =
+            (Early::default(), Steps::default(), Steps::default());
+        let mut late = Vec::new();
         for region in &plan.regions {
             let (descriptor, offset) = match region.source {
                 Source::Zeros => (-1, 0),
                 Source::Pack(number, offset) => (numbered(&pack_numbers, number)?, offset),
                 Source::File(number, offset) => (numbered(&file_numbers, number)?, offset),
             };
+            if !early.map(region, descriptor, offset)? {
+                late.push((region, descriptor, offset));
+            }
+        }
+        now.fill(plan, pages, &mut area, |address| early.has(address));
+        now.spoil("PYIMG_TEST_EARLY_STEP");
+        area::run(&now)?;
+
+        let moved = move_provided(plan, &maps, &mut area, &mut steps)?;
+        steps.unmap_all_but(&early.and(area.whole()));
+        for (region, descriptor, offset) in late {
             steps.map(region, descriptor, offset);
         }
-        steps.copy(plan, pages, &mut area);
-        for region in &plan.regions {
-            steps.advise(region);
-        }
+        steps.fill(plan, pages, &mut area, |address| !early.has(address));
         moved.put_back(&mut steps);
         steps.set_bounds(plan, executable, &mut area);
         steps.set_storage(plan.main.storage);
         steps.set_alternate_stack(plan.main.alternate_stack, &mut area);
-        for number in own_descriptors()? {
-            steps.close(number);
-        }
         let handoff = handoff(plan, request, &mut area);
-        steps.enter(plan.wake, handoff);
-        steps.spoil();
         let rescue = steps::rescue(request, &mut area);
-        area.finish(&steps, &rescue)?;
+        Ok(Self { steps, rescue, wake: plan.wake, handoff, early, area, _files: files })
+    }
+
+    /// Ends the list of steps, when there is nothing else left to be done.
+    ///
+    /// # Errors
+    /// When anything speaks against it. Nothing has changed then.
+    pub fn complete(mut self) -> Result<Complete, Refusal> {
+        check_alone()?;
+        for number in own_descriptors()? {
+            self.steps.close(number);
+        }
+        self.steps.enter(self.wake, self.handoff);
+        self.steps.spoil("PYIMG_TEST_STEP");
+        self.area.finish(&self.steps, &self.rescue)?;
         // Who goes on as it is can do without them.
         area::leave_rseq().map_err(|error| {
             Refusal(format!("restartable sequences cannot be given up: {error}"))
         })?;
-        Ok(Self { area, _files: files })
-    }
-
-    /// Becomes the program.
-    pub fn become_the_program(self) -> ! {
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-        // ---- The point of no return. ----
-        self.area.enter()
+        Ok(Complete(self))
     }
 }
 
-/// There must be no other thread: it would be left without its memory.
+impl Complete {
+    /// Becomes the program.
+    pub fn become_the_program(self) -> ! {
+        let Ready { early, area, .. } = self.0;
+        early.keep();
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
+        // ---- The point of no return. ----
+        area.enter()
+    }
+}
+
+/// There must be no other thread: it would be left without its memory. One that was waited for
+/// may take a moment to go.
 fn check_alone() -> Result<(), Refusal> {
-    match fs::read_dir("/proc/self/task")?.count() {
-        1 => Ok(()),
-        threads => Err(Refusal(format!("pyrun has {threads} threads"))),
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let begun = Instant::now();
+    loop {
+        // A link for each thread, and the two of any directory.
+        match fs::metadata("/proc/self/task")?.nlink() - 2 {
+            1 => return Ok(()),
+            threads if begun.elapsed() > PATIENCE => {
+                return Err(Refusal(format!("pyrun has {threads} threads")));
+            }
+            _ => std::thread::yield_now(),
+        }
     }
 }
 
@@ -195,8 +246,7 @@ fn check_limits(plan: &Plan) -> Result<(), Refusal> {
             )));
         }
     }
-    area::rehearse(data as usize)
-        .map_err(|error| Refusal(format!("there is no memory for it: {error}")))
+    Ok(())
 }
 
 fn open_all<'a>(
@@ -292,9 +342,9 @@ fn handoff(plan: &Plan, request: &Request, area: &mut Area) -> u64 {
         plan.threads.iter().flat_map(|thread| thread_words(thread, blocked, area)).collect();
     let threads = area.put(&threads);
     let main = thread_words(&plan.main, blocked, area);
-    let (start, length) = area.whole();
+    let Range { start, end } = area.whole();
     let mut handoff = Vec::new();
-    for word in [MAGIC, start, length, request, bytes.len() as u64] {
+    for word in [MAGIC, start, end - start, request, bytes.len() as u64] {
         handoff.extend(word.to_le_bytes());
     }
     handoff.extend(main);

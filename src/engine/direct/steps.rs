@@ -1,5 +1,6 @@
 //! The system calls by which this process becomes the program, one after the other.
 
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -17,6 +18,9 @@ const MOST_PARTS: usize = 1024;
 const SET_FS: u64 = 0x1002;
 /// Ends a list of steps.
 const END: u64 = u64::MAX;
+/// Words of a step, and which of them is the answer that it has to give.
+const WORDS: usize = 9;
+const EXPECTED: usize = 7;
 
 /// A list of system calls.
 #[derive(Debug, Default)]
@@ -45,22 +49,19 @@ impl Steps {
         self.call(libc::SYS_mremap, [from, size, size, flags, to, 0], to);
     }
 
-    /// Unmaps all of this process but the area.
-    pub fn unmap_all_but(&mut self, area: &Area) {
-        let (start, length) = area.whole();
-        for (from, to) in [(LOWEST, start), (start + length, END_OF_MEMORY)] {
-            self.call(libc::SYS_munmap, [from, to - from, 0, 0, 0, 0], 0);
+    /// Unmaps all of this process but these ranges, which are in order and do not touch.
+    pub fn unmap_all_but(&mut self, kept: &[Range<u64>]) {
+        let starts = std::iter::once(LOWEST).chain(kept.iter().map(|range| range.end));
+        let ends = kept.iter().map(|range| range.start).chain(std::iter::once(END_OF_MEMORY));
+        for (start, end) in starts.zip(ends).filter(|(start, end)| start < end) {
+            self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0], 0);
         }
     }
 
-    /// Maps a region. One whose pages are yet to be copied is writable until then.
+    /// Maps a region, in place of anything that is there.
     pub fn map(&mut self, region: &Region, descriptor: RawFd, offset: u64) {
-        let protection = match region.source {
-            Source::Zeros => region.protection as u64 | (libc::PROT_WRITE as u64),
-            _ => region.protection as u64,
-        };
-        let protection = if region.protection == 0 { 0 } else { protection };
         let flags = u64::from(region.flags) | libc::MAP_FIXED as u64;
+        let protection = protection_while_filled(region).into();
         self.call(
             libc::SYS_mmap,
             [region.start, region.length, protection, flags, descriptor as u64, offset],
@@ -68,10 +69,18 @@ impl Steps {
         );
     }
 
-    /// Copies pages, and takes back what only that needed.
-    pub fn copy(&mut self, plan: &Plan, pages: RawFd, area: &mut Area) {
-        let follows = |a: &Run, b: &Run| a.slot + a.pages == b.slot;
-        let together = plan.copies.chunk_by(follows).flat_map(|runs| runs.chunks(MOST_PARTS));
+    /// Copies the pages of some of the regions, takes back what only that needed, and gives them
+    /// their advice anew.
+    pub fn fill(
+        &mut self,
+        plan: &Plan,
+        pages: RawFd,
+        area: &mut Area,
+        of: impl Fn(u64) -> bool,
+    ) {
+        let copies: Vec<&Run> = plan.copies.iter().filter(|run| of(run.address)).collect();
+        let follows = |a: &&Run, b: &&Run| a.slot + a.pages == b.slot;
+        let together = copies.chunk_by(follows).flat_map(|runs| runs.chunks(MOST_PARTS));
         for some in together {
             let mut parts = Vec::new();
             let mut length = 0;
@@ -85,22 +94,14 @@ impl Steps {
             let arguments = [pages as u64, at, some.len() as u64, offset, 0, 0];
             self.call(libc::SYS_preadv, arguments, length);
         }
-        let write = libc::PROT_WRITE as u32;
-        for region in &plan.regions {
-            if region.source == Source::Zeros
-                && region.protection & write == 0
-                && region.protection != 0
-            {
+        for region in plan.regions.iter().filter(|region| of(region.start)) {
+            if protection_while_filled(region) != region.protection {
                 let arguments = [region.start, region.length, region.protection.into(), 0, 0, 0];
                 self.call(libc::SYS_mprotect, arguments, 0);
             }
-        }
-    }
-
-    /// Gives the advice of a region anew.
-    pub fn advise(&mut self, region: &Region) {
-        for advice in (0..64).filter(|bit| region.advice >> bit & 1 == 1) {
-            self.call(libc::SYS_madvise, [region.start, region.length, advice, 0, 0, 0], 0);
+            for advice in (0..64).filter(|bit| region.advice >> bit & 1 == 1) {
+                self.call(libc::SYS_madvise, [region.start, region.length, advice, 0, 0, 0], 0);
+            }
         }
     }
 
@@ -154,27 +155,38 @@ impl Steps {
         self.words.extend([END, wake.entry, wake.stack, handoff, 0, 0, 0, 0, 0]);
     }
 
-    /// Makes one step fail, for tests: in a debug build `PYIMG_TEST_STEP` is its number. In a
-    /// release build there is nothing of that.
-    pub fn spoil(&mut self) {
-        /// Words of a step, and which of them is the answer that it has to give.
-        const STEP: usize = 9;
-        const EXPECTED: usize = 7;
+    /// Makes one step fail, for tests: in a debug build this variable is its number. In a release
+    /// build there is nothing of that.
+    pub fn spoil(&mut self, variable: &str) {
         if cfg!(debug_assertions)
-            && let Some(number) = std::env::var_os("PYIMG_TEST_STEP")
+            && let Some(number) = std::env::var_os(variable)
             && let Some(number) = number.to_str().and_then(|text| text.parse::<usize>().ok())
         {
-            let (last, at) = (self.words.len() - STEP, number * STEP + EXPECTED);
-            match self.words[..last].get_mut(at) {
-                Some(expected) => *expected = END - 1,
-                None => eprintln!("no such step"),
+            match self.words.as_chunks_mut::<WORDS>().0.get_mut(number) {
+                Some(step) if step[0] != END => step[EXPECTED] = END - 1,
+                _ => eprintln!("no such step"),
             }
         }
+    }
+
+    /// The steps, each with its number, arguments and the answer that it must give; none if any
+    /// will do.
+    pub fn each(&self) -> impl Iterator<Item = (&[u64], Option<u64>)> {
+        let steps = self.words.as_chunks::<WORDS>().0.iter();
+        steps.map(|step| (&step[..EXPECTED], (step[EXPECTED + 1] == 0).then_some(step[EXPECTED])))
     }
 
     /// The list as the code of [`super::area`] reads it.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
+
+/// How a region is mapped until its pages are there: one whose pages are copied is writable.
+pub fn protection_while_filled(region: &Region) -> u32 {
+    match region.source {
+        Source::Zeros if region.protection != 0 => region.protection | libc::PROT_WRITE as u32,
+        _ => region.protection,
     }
 }
 

@@ -54,7 +54,7 @@ impl Directory<'_> {
     }
 
     /// How many names count.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.files.len() + self.links.len() + self.present.len() + self.absent.len()
     }
 }
