@@ -153,6 +153,19 @@ pub struct Region {
     pub advice: u64,
 }
 
+impl Region {
+    /// Whether this one, mapped behind it, would be the same mapping.
+    fn is_continued_by(&self, next: &Self) -> bool {
+        let source = match self.source {
+            Source::Zeros => Source::Zeros,
+            Source::Pack(number, offset) => Source::Pack(number, offset.wrapping_add(self.length)),
+            Source::File(number, offset) => Source::File(number, offset.wrapping_add(self.length)),
+        };
+        let alike = |region: &Self| (region.protection, region.flags, region.advice);
+        self.start.wrapping_add(self.length) == next.start && source == next.source && alike(self) == alike(next)
+    }
+}
+
 /// A run of pages that are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {

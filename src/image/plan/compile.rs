@@ -224,7 +224,10 @@ impl Regions {
                 variables = Some((variables.map_or(start, |(first, _)| first), end));
             } else {
                 let region = found.region(vma, dump, size_of)?;
-                found.regions.push(region);
+                match found.regions.last_mut().filter(|last| last.is_continued_by(&region)) {
+                    Some(last) => last.length += region.length,
+                    None => found.regions.push(region),
+                }
             }
         }
         found.provided = match (variables, code) {
