@@ -27,6 +27,7 @@ pub const FILE: &str = "plan";
 const VERSION: u32 = 1;
 
 /// `PROT_READ`, `PROT_WRITE` and `PROT_EXEC` of `mmap(2)`.
+const READ: u32 = 1;
 const WRITE: u32 = 2;
 const EXECUTE: u32 = 4;
 /// What the park library needs of a thread's stack, below the frame.

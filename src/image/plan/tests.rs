@@ -102,6 +102,30 @@ fn a_dump_becomes_a_plan() {
 }
 
 #[test]
+fn code_is_mapped_with_what_is_read_around_it() {
+    let piece = |start: u64, length: u64, protection: u32, at: u64| Region {
+        start,
+        length,
+        protection,
+        flags: 2,
+        source: Source::Pack(0, at),
+        advice: 0,
+    };
+    let apart = vec![
+        piece(0x1000, 0x1000, 1, 0x9000),
+        piece(0x3000, 0x1000, 3, 0x1000),
+        piece(0x4000, 0x1000, 1, 0x2000),
+        piece(0x5000, 0x2000, 5, 0x3000),
+        piece(0x7000, 0x1000, 1, 0x5000),
+        piece(0x8000, 0x1000, 3, 0x6000),
+        piece(0x9000, 0x1000, 5, 0xb000),
+    ];
+    let merged = compile::with_their_code(apart.clone());
+    let code = piece(0x4000, 0x4000, 5, 0x2000);
+    assert_eq!(merged, [apart[0], apart[1], code, apart[5], apart[6]]);
+}
+
+#[test]
 fn a_threads_registers_are_in_its_frame() {
     let plan = compiled(|_| ()).unwrap();
     let [thread] = &plan.threads[..] else { panic!("{:?}", plan.threads) };
