@@ -62,6 +62,9 @@ pub struct Recording {
     pub others: Vec<String>,
     /// Whether to write even then, for what is kept is not as it was written.
     pub outdated: bool,
+    /// Where to write which pages it has written, and the first line of that, if that is to be
+    /// known.
+    pub pages: Option<(PathBuf, String)>,
 }
 
 /// All that a program gets from whoever starts it.
@@ -119,7 +122,14 @@ impl Request {
         let recording = self.recording.as_ref().unwrap_or(&none);
         let (kept, others): (String, String) = (lines(&recording.kept), lines(&recording.others));
         // Images that were built before there was a recording read none of it.
-        let last = [recording.path.as_os_str().as_bytes(), kept.as_bytes(), others.as_bytes()];
+        let (pages, header) = recording.pages.clone().unwrap_or_default();
+        let last = [
+            recording.path.as_os_str().as_bytes(),
+            kept.as_bytes(),
+            others.as_bytes(),
+            pages.as_os_str().as_bytes(),
+            header.as_bytes(),
+        ];
         let strings = [self.cwd.as_os_str().as_bytes(), self.text.as_bytes()]
             .into_iter()
             .map(<[u8]>::to_vec)
@@ -226,6 +236,7 @@ mod tests {
                 kept: vec!["k".into(), "l".into()],
                 others: vec!["o".into()],
                 outdated: true,
+                pages: Some(("/p".into(), "image 1".into())),
             }),
             descriptors: Vec::new(),
         };

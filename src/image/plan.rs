@@ -275,7 +275,8 @@ impl Plan {
         start < end && position >= end
     }
 
-    fn is_writable(&self, start: u64, end: u64) -> bool {
+    /// Whether all of the memory between two addresses can be written to.
+    pub fn is_writable(&self, start: u64, end: u64) -> bool {
         self.is_all(start, end, |region| region.protection & WRITE != 0)
     }
 

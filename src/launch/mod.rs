@@ -13,6 +13,7 @@ mod decision;
 pub mod explain;
 pub mod imports;
 pub mod miss;
+mod prefetch;
 pub mod program;
 pub mod reach;
 mod refuted;
@@ -24,6 +25,7 @@ mod source;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write as _;
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -231,7 +233,11 @@ impl Launch<'_> {
         let mut request = request(self, situation, source.form)
             .map_err(|error| Miss::Unrestorable(error.to_string()))?;
         request.recording = situation.remembered.recording(&chosen, source);
-        let started = start(situation, &chosen, &request);
+        let mut prefetch = situation.prefetch(&chosen);
+        if let Some(recording) = &mut request.recording {
+            recording.pages = prefetch.learn.take();
+        }
+        let started = start(situation, &chosen, &request, &prefetch.ranges);
         if let Err(Miss::Evidence(changed)) = &started
             && !changed.is_of_surroundings()
         {
@@ -299,7 +305,12 @@ fn find_interpreter(
 }
 
 /// Has an image run the program of the request.
-fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Result<Prepared, Miss> {
+fn start(
+    situation: &Situation<'_>,
+    chosen: &Chosen,
+    request: &Request,
+    prefetched: &[Range<u64>],
+) -> Result<Prepared, Miss> {
     trace::reached("request");
     let store = &situation.store;
     let packs = chosen
@@ -323,7 +334,7 @@ fn start(situation: &Situation<'_>, chosen: &Chosen, request: &Request) -> Resul
     };
     let instead = match situation.engine {
         Engine::Criu => None,
-        engine => match image.ready(&evidence) {
+        engine => match image.ready(&evidence, prefetched) {
             Ok((ready, news)) => {
                 note(news);
                 return Ok(Prepared::Direct(ready));
@@ -381,6 +392,7 @@ impl Parts<'_> {
     fn ready(
         self,
         evidence: &ImageEvidence<'_>,
+        prefetched: &[Range<u64>],
     ) -> Result<(Complete, Option<Vec<u8>>), NotReady> {
         let Self { images, packs, chosen, request } = self;
         let of_engine = |file: &&FileInfo| direct::FILES.contains(&&*file.name);
@@ -389,7 +401,7 @@ impl Parts<'_> {
         trace::reached("files");
         let plan = direct::read_plan(images)?;
         let prepare = || {
-            let ready = Ready::prepare(&plan, images, packs, request);
+            let ready = Ready::prepare(&plan, images, packs, request, prefetched);
             trace::reached("mapped");
             ready
         };

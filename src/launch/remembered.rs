@@ -116,6 +116,7 @@ impl Remembered {
             kept: kept.into_iter().cloned().collect(),
             others: before.iter().filter(|name| !held.contains_key(*name)).cloned().collect(),
             outdated,
+            pages: None,
         })
     }
 

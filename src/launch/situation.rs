@@ -13,6 +13,7 @@ use super::choice::{Chosen, Ranked, Ranking, Wanted};
 use super::command_line::{CommandLine, Engine, Program, Run};
 use super::decision::{Basis, Decision};
 use super::miss::Miss;
+use super::prefetch::Prefetch;
 use super::refuted::Refuted;
 use super::remembered::Remembered;
 use super::source::Source;
@@ -193,6 +194,15 @@ impl<'a> Situation<'a> {
             directory: self.store.image_dir(&chosen.id),
             looked_through: self.store.looked_through(&chosen.id),
             surroundings: self.surroundings(),
+        }
+    }
+
+    /// What the run is to do about pages that the program will write: nothing if CRIU is to
+    /// restore it.
+    pub fn prefetch(&self, chosen: &Chosen) -> Prefetch {
+        match self.remembered.id().filter(|_| self.engine != Engine::Criu) {
+            Some(program) => Prefetch::of(&self.store.records(), program, &chosen.id),
+            None => Prefetch::default(),
         }
     }
 

@@ -52,6 +52,12 @@ const PROGRAM_SUFFIX: &str = ".json";
 /// What the name of a program's list of modules ends with.
 const MODULES_SUFFIX: &str = ".modules";
 
+/// What the name of the list of pages that a program writes ends with.
+const PAGES_SUFFIX: &str = ".pages";
+
+/// What the name of the list of pages that its last run has written ends with.
+const SEEN_PAGES_SUFFIX: &str = ".seen";
+
 /// What the name of a file among the programs ends with while it is being written.
 const UNFINISHED_SUFFIX: &str = ".new";
 
@@ -206,6 +212,16 @@ impl Layout {
         self.shelf(id).join(id.hex() + PROGRAM_SUFFIX)
     }
 
+    /// The list of pages that each run of the program writes.
+    pub fn pages(&self, id: &ProgramId) -> PathBuf {
+        self.shelf(id).join(id.hex() + PAGES_SUFFIX)
+    }
+
+    /// The list of pages that the program itself writes at its end.
+    pub fn seen_pages(&self, id: &ProgramId) -> PathBuf {
+        self.shelf(id).join(id.hex() + SEEN_PAGES_SUFFIX)
+    }
+
     /// The list of modules that the program itself writes at its end.
     pub fn modules(&self, id: &ProgramId) -> PathBuf {
         self.shelf(id).join(id.hex() + MODULES_SUFFIX)
@@ -225,6 +241,7 @@ impl Layout {
 pub(super) enum OnShelf {
     Program(ProgramId),
     Modules(ProgramId),
+    Pages(ProgramId),
     /// It was being written, and perhaps still is.
     Unfinished,
 }
@@ -262,6 +279,11 @@ pub(super) fn on_shelf(name: &str) -> Option<OnShelf> {
     }
     if let Some(id) = name.strip_suffix(MODULES_SUFFIX) {
         return id.parse().ok().map(OnShelf::Modules);
+    }
+    for suffix in [PAGES_SUFFIX, SEEN_PAGES_SUFFIX] {
+        if let Some(id) = name.strip_suffix(suffix) {
+            return id.parse().ok().map(OnShelf::Pages);
+        }
     }
     let (of, process) = name.strip_suffix(UNFINISHED_SUFFIX)?.rsplit_once('.')?;
     let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());

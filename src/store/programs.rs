@@ -150,7 +150,10 @@ impl Records {
 
     /// Forgets a program.
     pub fn forget_program(&self, id: &ProgramId) {
-        for path in [self.layout.program(id), self.layout.modules(id)] {
+        let Self { layout } = self;
+        for path in
+            [layout.program(id), layout.modules(id), layout.pages(id), layout.seen_pages(id)]
+        {
             let _ = fs::remove_file(path);
         }
     }
@@ -158,6 +161,30 @@ impl Records {
     /// Where a program writes its modules when it ends: a name per line, sorted.
     pub fn modules_path(&self, id: &ProgramId) -> PathBuf {
         self.layout.modules(id)
+    }
+
+    /// Where a program writes which pages it has written, if it is asked to.
+    pub fn seen_pages_path(&self, id: &ProgramId) -> PathBuf {
+        self.layout.seen_pages(id)
+    }
+
+    /// What a program has written there, and it is not there any more.
+    pub fn take_seen_pages(&self, id: &ProgramId) -> Option<String> {
+        let path = self.layout.seen_pages(id);
+        let (text, _) = read(&path)?;
+        fs::remove_file(path).ok()?;
+        Some(text)
+    }
+
+    /// What is known of the pages that a program writes, and when that was put there, in
+    /// nanoseconds since 1970.
+    pub fn pages(&self, id: &ProgramId) -> Option<(String, i64)> {
+        read(&self.layout.pages(id))
+    }
+
+    /// Puts what is known of them.
+    pub fn put_pages(&self, id: &ProgramId, text: &str) {
+        let _ = put(&self.layout.pages(id), text.as_bytes());
     }
 
     /// All programs that are remembered, those that were run last first.
@@ -188,7 +215,7 @@ impl Records {
                         self.forget_program(&id);
                         continue;
                     }
-                    Some(OnShelf::Modules(id)) => !self.layout.program(&id).exists(),
+                    Some(OnShelf::Modules(id) | OnShelf::Pages(id)) => !self.layout.program(&id).exists(),
                     Some(OnShelf::Unfinished) => {
                         let age = now_ns.saturating_sub(written_ns);
                         age > UNFINISHED_FOR.as_nanos() as i64

@@ -169,6 +169,7 @@ _Noreturn void leave_leanly(int status)
 {
     size_t room = sizeof ending.early / sizeof *ending.early;
 
+    pages_record();
     ending.armed = ending.registered && ending.early_count <= room;
     exit(status);
 }

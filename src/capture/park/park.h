@@ -24,6 +24,7 @@
  *   clear.c     finishes what the program made
  *   leave.c     ends the process likewise
  *   record.c    notes what the program imported
+ *   pages.c     notes which pages it has written
  *   python.c    the C API, by dlsym
  *   inside/   all of the above that is easier said in Python
  *
@@ -198,6 +199,7 @@ struct request {
     char **argv, **orig_argv, **environment; /* each ends with NULL */
     char *end;                  /* behind the last byte of the environment */
     const char *record, *record_kept, *record_others; /* see record.c */
+    const char *pages, *pages_header;                 /* see pages.c */
     int *descriptors;           /* as received, in the order of targets */
 };
 
@@ -266,6 +268,12 @@ void clear_program(void);
 void record_note_image(void);                 /* before parking */
 void record_remember(const struct request *); /* the request's strings must stay */
 void record_modules(void);                    /* at the end; at most once */
+void record_put(const char *path, const char *text); /* gives a file of the store this text */
+
+/* pages.c */
+void pages_remember(const struct request *); /* the request's strings must stay */
+void pages_record(void);                     /* last of all; at most once */
+void pages_forget(void);                     /* in a forked child */
 
 /* finish.c */
 _Noreturn void finish(struct outcome);

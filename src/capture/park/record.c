@@ -53,6 +53,7 @@ void record_note_image(void)
 static void forget(void)
 {
     wanted.path = NULL;
+    pages_forget();
 }
 
 void record_remember(const struct request *request)
@@ -64,6 +65,7 @@ void record_remember(const struct request *request)
     wanted.kept = request->record_kept;
     wanted.others = request->record_others;
     wanted.outdated = (request->head.flags & FLAG_RECORD_OUTDATED) != 0;
+    pages_remember(request);
 }
 
 static int compare(const void *one, const void *other)
@@ -140,7 +142,7 @@ static bool fill(int file, const char *text)
 }
 
 /* Whoever reads finds the old file or the new one, whole. */
-static void replace(const char *text)
+void record_put(const char *path, const char *text)
 {
     char unfinished[PATH_MAX];
     struct rlimit limit;
@@ -148,7 +150,7 @@ static void replace(const char *text)
 
     if (getrlimit(RLIMIT_FSIZE, &limit) == -1 || limit.rlim_cur < strlen(text))
         return; /* it would be a signal */
-    if (snprintf(unfinished, sizeof unfinished, "%s.%d.new", wanted.path, (int)getpid()) >=
+    if (snprintf(unfinished, sizeof unfinished, "%s.%d.new", path, (int)getpid()) >=
         (int)sizeof unfinished)
         return;
     file = create(unfinished);
@@ -159,8 +161,8 @@ static void replace(const char *text)
     /* A rename that replaces a file writes the new one out on ext4, and the end
      * of the program would have to wait for that: so they are exchanged. */
     if (fill(file, text) &&
-        syscall(SYS_renameat2, AT_FDCWD, unfinished, AT_FDCWD, wanted.path, RENAME_EXCHANGE) == -1)
-        rename(unfinished, wanted.path); /* there is none, or it cannot be done */
+        syscall(SYS_renameat2, AT_FDCWD, unfinished, AT_FDCWD, path, RENAME_EXCHANGE) == -1)
+        rename(unfinished, path); /* there is none, or it cannot be done */
     remove(unfinished); /* what stood there before, or what could not be put there */
 }
 
@@ -178,8 +180,8 @@ void record_modules(void)
         text = lines(names, count);
         if (text != NULL &&
             (wanted.outdated || strcmp(text + strlen(wanted.kept), wanted.others) != 0))
-            replace(text);
+            record_put(wanted.path, text);
         free(text);
     }
-    forget();
+    wanted.path = NULL;
 }

@@ -179,6 +179,8 @@ struct request request_receive(void)
     request.record = at == end ? "" : take_string(&at, end);
     request.record_kept = at == end ? "" : take_string(&at, end);
     request.record_others = at == end ? "" : take_string(&at, end);
+    request.pages = at == end ? "" : take_string(&at, end);
+    request.pages_header = at == end ? "" : take_string(&at, end);
 
     remember(&request);
 

@@ -120,6 +120,7 @@ pub fn examine(images: &Path) -> Result<(), Refusal> {
 
 impl Ready {
     /// Looks at everything, maps what can be mapped already, and puts the steps together.
+    /// `prefetched` is memory that the program will write to.
     ///
     /// # Errors
     /// When anything speaks against it. Nothing has changed then.
@@ -128,6 +129,7 @@ impl Ready {
         images: &Path,
         packs: &[PackFile],
         request: &Request,
+        prefetched: &[Range<u64>],
     ) -> Result<Self, Refusal> {
         check_limits(plan)?;
         let maps = Maps::read()?;
@@ -161,6 +163,7 @@ impl Ready {
             }
         }
         now.fill(plan, pages, &mut area, |address| early.has(address));
+        now.prefetch(plan, prefetched);
         now.spoil("PYIMG_TEST_EARLY_STEP");
         area::run(&now)?;
 

@@ -105,6 +105,17 @@ impl Steps {
         }
     }
 
+    /// Has the kernel copy pages that will be written to, as far as it can
+    /// (`MADV_POPULATE_WRITE`, from Linux 5.14 on).
+    pub fn prefetch(&mut self, plan: &Plan, ranges: &[Range<u64>]) {
+        for Range { start, end } in ranges {
+            if plan.is_writable(*start, *end) {
+                let advice = libc::MADV_POPULATE_WRITE as u64;
+                self.attempt(libc::SYS_madvise, [*start, end - start, advice, 0, 0, 0]);
+            }
+        }
+    }
+
     /// Tells the kernel where code, data, heap, stack and arguments are; and, where that is allowed
     /// (`CAP_CHECKPOINT_RESTORE`), which binary the process runs.
     pub fn set_bounds(&mut self, plan: &Plan, executable: RawFd, area: &mut Area) {

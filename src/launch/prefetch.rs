@@ -1,0 +1,191 @@
+//! Which pages a program will write, learnt from its runs before.
+//!
+//! A page that is written for the first time is a fault, in which the kernel copies it from the
+//! image: 200 to 300 of them in a run that does little. A program mostly writes the same pages
+//! each time. So its first two runs write down which, at their end (`src/capture/park/pages.c`),
+//! and those that both have written are copied from then on before the program begins, all at
+//! once, while the evidence is looked at.
+//!
+//! If that is less than half of what one of them has written, it would often be for nothing, and
+//! nothing is copied. Once a day a run does without, and writes them down anew.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::image::PAGE_SIZE;
+use crate::store::{ImageId, ProgramId, Records, now_ns};
+
+/// Pages that are copied at most: 8 MB.
+const MOST: u64 = 2048;
+/// How long what was learnt is relied upon, in nanoseconds: a day.
+const RELIED_ON_NS: i64 = 86_400_000_000_000;
+
+/// What a run is to do about pages.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Prefetch {
+    /// What is to be copied before the program begins: addresses.
+    pub ranges: Vec<Range<u64>>,
+    /// Where the program is to write which it has written, and the first line of that.
+    pub learn: Option<(PathBuf, String)>,
+}
+
+/// Pages that runs of a program from one image have written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    /// The image's id.
+    image: String,
+    /// How many runs were looked at: with two it is known.
+    runs: u32,
+    /// In order; what touches is one.
+    ranges: Vec<Range<u64>>,
+}
+
+impl Prefetch {
+    /// What this run of the program from this image is to do.
+    pub fn of(records: &Records, program: &ProgramId, image: &ImageId) -> Self {
+        let image = image.to_string();
+        let of_image = |text: &str| Written::parse(text).filter(|found| found.image == image);
+        let known = records.pages(program);
+        let mut known = known.and_then(|(text, at_ns)| Some((of_image(&text)?, at_ns)));
+        if let Some(seen) = records.take_seen_pages(program).as_deref().and_then(of_image) {
+            let seen = match known {
+                Some((known, _)) if !known.ranges.is_empty() => known.and(&seen),
+                _ => seen,
+            };
+            records.put_pages(program, &seen.to_text());
+            known = Some((seen, now_ns()));
+        }
+        match known {
+            Some((known, at_ns)) if known.runs > 1 && now_ns() - at_ns < RELIED_ON_NS => {
+                Self { ranges: known.ranges, learn: None }
+            }
+            _ => {
+                let header = Written { image, runs: 1, ranges: Vec::new() }.to_text();
+                let learn = (records.seen_pages_path(program), header.trim_end().to_owned());
+                Self { ranges: Vec::new(), learn: Some(learn) }
+            }
+        }
+    }
+}
+
+impl Written {
+    /// A line with the image and the number of runs, then for each range its address and its
+    /// number of pages in hexadecimal. Nothing if it is anything else, or there are too many.
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let (image, runs) = lines.next()?.split_once(' ')?;
+        let (mut ranges, mut pages) = (Vec::<Range<u64>>::new(), 0_u64);
+        for line in lines {
+            let (address, count) = line.split_once(' ')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            let (start, count) = (number(address)?, number(count)?);
+            let end = count.checked_mul(PAGE_SIZE).and_then(|bytes| start.checked_add(bytes))?;
+            let is_behind = ranges.last().is_none_or(|last| last.end <= start);
+            pages = pages.saturating_add(count);
+            if !start.is_multiple_of(PAGE_SIZE) || count == 0 || !is_behind {
+                return None;
+            }
+            match ranges.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end = end,
+                None => ranges.push(start..end),
+            }
+        }
+        if pages > MOST {
+            ranges.clear();
+        }
+        Some(Self { image: image.to_owned(), runs: runs.parse().ok()?, ranges })
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("{} {}\n", self.image, self.runs);
+        for Range { start, end } in &self.ranges {
+            let _ = writeln!(text, "{start:x} {:x}", (end - start) / PAGE_SIZE);
+        }
+        text
+    }
+
+    /// What both have written; nothing if that does not pay.
+    fn and(self, other: &Self) -> Self {
+        let most = pages(&self.ranges).max(pages(&other.ranges));
+        let mut both = Vec::new();
+        let mut others = other.ranges.iter().peekable();
+        for range in &self.ranges {
+            while let Some(next) = others.peek().filter(|next| next.start < range.end) {
+                let common = range.start.max(next.start)..range.end.min(next.end);
+                if common.start < common.end {
+                    both.push(common);
+                }
+                if next.end > range.end {
+                    break;
+                }
+                others.next();
+            }
+        }
+        if pages(&both) * 2 < most {
+            both.clear();
+        }
+        Self { runs: self.runs.saturating_add(1), ranges: both, ..self }
+    }
+}
+
+fn pages(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| (range.end - range.start) / PAGE_SIZE).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Option<Vec<Range<u64>>> {
+        Written::parse(text).map(|written| written.ranges)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let text = "abc 2\n1000 2\n4000 1\nfff0000 10\n";
+        let written = Written::parse(text).unwrap();
+        assert_eq!(written.to_text(), text);
+        assert_eq!(written.ranges[..2], [0x1000..0x3000, 0x4000..0x5000]);
+        assert_eq!((written.image.as_str(), written.runs), ("abc", 2));
+    }
+
+    #[test]
+    fn what_touches_is_one_and_what_makes_no_sense_is_nothing() {
+        assert_eq!(written("a 1\n1000 1\n2000 1\n").unwrap(), [0x1000..0x3000]);
+        assert_eq!(written("a 1\n").unwrap(), []);
+        assert_eq!(written("a 1\n1000 801\n").unwrap(), [], "too many");
+        for bad in [
+            "",
+            "a",
+            "a b\n",
+            "a 1\n1000\n",
+            "a 1\n1001 1\n",
+            "a 1\n1000 0\n",
+            "a 1\n2000 1\n1000 1\n",
+            "a 1\n1000 2\n2000 1\n",
+            "a 1\nfffffffffffff000 2\n",
+            "a 1\n1000 fffffffffffffff\n",
+        ] {
+            assert_eq!(written(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_both_have_written_is_known_if_it_is_most_of_it() {
+        let both = |one: &str, other: &str| {
+            let parse = |text: &str| Written::parse(&format!("a 1\n{text}")).unwrap();
+            let both = parse(one).and(&parse(other));
+            assert_eq!(both.runs, 2);
+            both.ranges
+        };
+        assert_eq!(both("1000 4\n8000 2\n", "2000 8\n"), [0x2000..0x5000, 0x8000..0xa000]);
+        assert_eq!(both("1000 1\n3000 1\n5000 1\n", "1000 5\n"), [
+            0x1000..0x2000,
+            0x3000..0x4000,
+            0x5000..0x6000
+        ]);
+        assert_eq!(both("1000 4\n", "4000 4\n"), [], "a quarter");
+        assert_eq!(both("1000 4\n", ""), []);
+    }
+}
