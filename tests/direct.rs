@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -306,4 +307,65 @@ fn many_at_once_and_in_a_row() {
         })
         .collect();
     assert_eq!(pids.len(), 100);
+}
+
+/// What the store knows of the pages that the program on this lab's shelves writes, and what its
+/// last run has written down.
+fn pages_known(lab: &Lab) -> (Vec<String>, usize) {
+    let (mut known, mut seen) = (Vec::new(), 0);
+    for shelf in fs::read_dir(lab.store.join("programs")).unwrap() {
+        for file in fs::read_dir(shelf.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            match path.extension().and_then(|ending| ending.to_str()) {
+                Some("pages") => known.push(fs::read_to_string(path).unwrap()),
+                Some("seen") => seen += 1,
+                _ => {}
+            }
+        }
+    }
+    (known, seen)
+}
+
+/// Two runs show which pages a program writes, the others have them ready; of a program that
+/// writes others each time none are; and a child of it tells nothing.
+#[test]
+fn the_pages_that_a_program_writes_are_learnt() {
+    if !common::criu() {
+        return;
+    }
+    let image = "import json; json.held = [bytearray(b'y') * (1 << 20) for _ in range(8)]";
+    let steady = "import json, os, sys; print(json.dumps(7)); sys.stdout.flush(); os.wait() if os.fork() else print('child')";
+    let unsteady = "\
+import json, sys
+with open(sys.argv[1], 'a+') as runs:
+    runs.seek(0)
+    number = len(runs.read())
+    runs.write('x')
+for part in json.held[number * 2:number * 2 + 2]:
+    part[:] = b'x' * len(part)
+print(number)";
+    for program in [steady, unsteady] {
+        let lab = Lab::new(pythons().last().unwrap(), image);
+        let counter = ground().no_file("runs");
+        let (mut outputs, mut after) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            outputs.push(direct(&lab, &["-c", program, counter.to_str().unwrap()]).success());
+            after.push(pages_known(&lab));
+        }
+        assert_eq!(after[0].0, [""; 0], "the first run knows nothing");
+        assert_eq!(after[0].1, 1);
+        assert!(after[1].0[0].lines().count() > 10, "{after:?}");
+        assert_eq!(after[1].1, 1);
+        let learnt = &after[2].0[0];
+        assert!(learnt.lines().next().unwrap().ends_with(" 2"), "{learnt}");
+        assert_eq!(after[2].1, 0, "nothing more is to be learnt");
+        assert_eq!(after[3], after[2]);
+        if program == unsteady {
+            assert_eq!(learnt.lines().count(), 1, "{learnt}");
+            assert_eq!(outputs, ["0\n", "1\n", "2\n", "3\n"]);
+        } else {
+            assert!(learnt.lines().count() > 10, "{learnt}");
+            assert!(outputs.iter().all(|output| output == "7\nchild\n"), "{outputs:?}");
+        }
+    }
 }

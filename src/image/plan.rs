@@ -163,7 +163,9 @@ impl Region {
             Source::File(number, offset) => Source::File(number, offset.wrapping_add(self.length)),
         };
         let alike = |region: &Self| (region.protection, region.flags, region.advice);
-        self.start.wrapping_add(self.length) == next.start && source == next.source && alike(self) == alike(next)
+        self.start.wrapping_add(self.length) == next.start
+            && source == next.source
+            && alike(self) == alike(next)
     }
 }
 

@@ -380,6 +380,9 @@ mod tests {
         assert_eq!(program, Path::new(&format!("/s/programs/a7/{}.json", "a7".repeat(32))));
         assert_eq!(on_shelf(&name(&program)), Some(OnShelf::Program(id)));
         assert_eq!(on_shelf(&name(&modules)), Some(OnShelf::Modules(id)));
+        for pages in [layout.pages(&id), layout.seen_pages(&id)] {
+            assert_eq!(on_shelf(&name(&pages)), Some(OnShelf::Pages(id)));
+        }
         for path in [&program, &modules] {
             let unfinished = name(&Layout::unfinished(path, 4711));
             assert_eq!(on_shelf(&unfinished), Some(OnShelf::Unfinished));

@@ -215,7 +215,9 @@ impl Records {
                         self.forget_program(&id);
                         continue;
                     }
-                    Some(OnShelf::Modules(id) | OnShelf::Pages(id)) => !self.layout.program(&id).exists(),
+                    Some(OnShelf::Modules(id) | OnShelf::Pages(id)) => {
+                        !self.layout.program(&id).exists()
+                    }
                     Some(OnShelf::Unfinished) => {
                         let age = now_ns.saturating_sub(written_ns);
                         age > UNFINISHED_FOR.as_nanos() as i64

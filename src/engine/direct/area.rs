@@ -201,9 +201,8 @@ pub fn run(steps: &Steps) -> io::Result<()> {
         let word = |at: usize| step[at] as libc::c_long;
         // SAFETY: these steps copy pages into memory that is mapped for the image, change its
         // protection and give it advice; nothing of this program is there, nor has a reference.
-        let answer = unsafe {
-            libc::syscall(word(0), word(1), word(2), word(3), word(4), word(5), word(6))
-        };
+        let answer =
+            unsafe { libc::syscall(word(0), word(1), word(2), word(3), word(4), word(5), word(6)) };
         if expected.is_some_and(|expected| expected != answer as u64) {
             return Err(match answer {
                 -1 => io::Error::last_os_error(),

@@ -40,8 +40,8 @@ use self::steps::Steps;
 use super::request::{Request, Waking};
 use crate::image::PAGE_SIZE;
 use crate::image::mapping::PackFile;
-use crate::manifest::EVIDENCE;
 use crate::image::plan::{self, Plan, Source, Thread, Wake, frame};
+use crate::manifest::EVIDENCE;
 
 /// The files of an image that are read here; all others are CRIU's.
 pub const FILES: [&str; 3] = [plan::FILE, PAGES, EVIDENCE];

@@ -71,13 +71,7 @@ impl Steps {
 
     /// Copies the pages of some of the regions, takes back what only that needed, and gives them
     /// their advice anew.
-    pub fn fill(
-        &mut self,
-        plan: &Plan,
-        pages: RawFd,
-        area: &mut Area,
-        of: impl Fn(u64) -> bool,
-    ) {
+    pub fn fill(&mut self, plan: &Plan, pages: RawFd, area: &mut Area, of: impl Fn(u64) -> bool) {
         let copies: Vec<&Run> = plan.copies.iter().filter(|run| of(run.address)).collect();
         let follows = |a: &&Run, b: &&Run| a.slot + a.pages == b.slot;
         let together = copies.chunk_by(follows).flat_map(|runs| runs.chunks(MOST_PARTS));
