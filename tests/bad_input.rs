@@ -468,11 +468,16 @@ fn no_criu() {
     assert_eq!(lines[0], "error: no criu binary: looked for /no/such/criu");
     assert!(lines[1].starts_with("hint: run `make demo` or `scripts/setup`"), "{said}");
 
-    let mut run_without = lab.pyrun();
-    run_without.args(["-c", "import json; print(1)"]).env("PYIMG_CRIU", "/no/such/criu");
-    let (reason, output) = lab.miss_of(&mut run_without);
+    let without = |engine: &str| {
+        let mut command = lab.pyrun_by(engine);
+        command.args(["-c", "import json; print(1)"]).env("PYIMG_CRIU", "/no/such/criu");
+        command
+    };
+    let (reason, output) = lab.miss_of(&mut without("criu"));
     assert_eq!(reason, "no usable CRIU: no criu binary: looked for /no/such/criu");
     assert_eq!(output.success(), "1\n");
+    // It takes none to become the program.
+    assert_eq!(lab.hit_by("direct", &mut without("auto")).success(), "1\n");
 
     let output = run(build(&lab, &["import csv"]).env("PYIMG_CRIU", "/bin/true"));
     assert!(matches!(output.code(), 1 | 2), "{}", output.stderr_text());
@@ -637,12 +642,12 @@ fn wrong_options_of_pyrun() {
         assert_eq!(output.code(), 2);
         output.stderr_text()
     };
-    let hint = "hint: pyrun [--image NAME] [--engine auto|criu|off] PYTHON-ARGS…\n";
+    let hint = "hint: pyrun [--image NAME] [--engine auto|criu|direct|off] PYTHON-ARGS…\n";
     assert_eq!(said(&["--image"]), format!("error: --image lacks its value\n{hint}"));
     assert_eq!(said(&["--image="]), format!("error: --image lacks its value\n{hint}"));
     assert_eq!(
         said(&["--engine", "warp", "-c", "pass"]),
-        "error: `warp` is not an engine\nhint: the engines are auto, criu and off\n"
+        "error: `warp` is not an engine\nhint: the engines are auto, criu, direct and off\n"
     );
 }
 

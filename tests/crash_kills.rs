@@ -57,7 +57,7 @@ fn command(lab: &Lab, dice: &mut Dice) -> (&'static str, Command) {
         3..5 => build(&[]),
         5 => build(&["--from", RECIPES[0].0]),
         6..10 => {
-            let mut command = lab.pyrun();
+            let mut command = lab.pyrun_by(["auto", "criu"][dice.roll(2)]);
             command.args(["--image", name, "-c", PROGRAM]);
             ("run", command)
         }

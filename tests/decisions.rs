@@ -202,5 +202,5 @@ fn misses() {
     let mut named = place.lab.pyrun();
     named.env("PYIMG_LOG", "hit").current_dir(&place.directory);
     let named = run(named.args(["--image", "first", "other.py"]));
-    assert_eq!(named.stderr_text(), "pyrun: hit: first\n");
+    assert_eq!(named.stderr_text(), format!("pyrun: hit: first ({})\n", common::engine()));
 }

@@ -66,7 +66,7 @@ fn it_is_the_same_process() {
         print(open('/proc/self/comm').read().strip(), os.listdir('/proc/self/task')[0] == str(os.getpid())); \
         print(open('/proc/self/cmdline').read().split(chr(0))[-4:-1]); os.wait()";
     for lab in all() {
-        let script = "echo $$ $PPID $(ps -o pgid= -o sid= $$); (exit 5) & exec \"$@\"";
+        let script = "echo $$ $PPID $(ps -o pgid= -o sid= $$); (sleep .3; exit 5) & exec \"$@\"";
         let output = in_bash(lab, "direct", script, &["-c", program, "one", "two words"]);
         let output = taken_out(output, "pyrun: hit: image (direct)");
         let text = output.success();

@@ -15,6 +15,15 @@ use common::{Lab, ground, run};
 /// Runs a program from an image of a recipe, on the oldest and the newest Python, and
 /// requires that it prints `right`.
 fn right(recipe: &str, program: &str) {
+    right_by(Lab::hit, recipe, program);
+}
+
+/// The same of what only CRIU can bring back.
+fn right_without_plan(recipe: &str, program: &str) {
+    right_by(Lab::hit_without_plan, recipe, program);
+}
+
+fn right_by(hit: fn(&Lab, &[&str]) -> common::Output, recipe: &str, program: &str) {
     if !common::criu() {
         return;
     }
@@ -24,10 +33,10 @@ fn right(recipe: &str, program: &str) {
         let lab = Lab::new(python, &format!("{PRELUDE}\n{recipe}"));
         // Twice, for what a run writes must not be there for the next one.
         for _ in 0..2 {
-            let output = lab.hit(&[
-                "-c",
-                &format!("import kept\nfrom kept import *\n{program}\nprint('right')"),
-            ]);
+            let output = hit(
+                &lab,
+                &["-c", &format!("import kept\nfrom kept import *\n{program}\nprint('right')")],
+            );
             assert_eq!(
                 output.stdout_text(),
                 "right\n",
@@ -369,7 +378,8 @@ fn private_mappings_of_files() {
     let file = ground().dir("mapped").join("file");
     std::fs::write(&file, vec![b'f'; 40 * 4096]).unwrap();
     let file = file.to_str().unwrap();
-    right(
+    // The file is open, and some of the memory is shared.
+    right_without_plan(
         &format!(
             "import mmap\nkept.f = open({file:?}, 'r+b')\n\
              kept.m = mmap.mmap(kept.f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=3); kept.m[0:4] = b'mine'\n\
@@ -390,7 +400,8 @@ fn private_mappings_of_files() {
 
 #[test]
 fn code_that_is_made_at_run_time() {
-    right(
+    // Of memory that is writable and executable no plan is made.
+    right_without_plan(
         "kept.callback = ctypes.CFUNCTYPE(I, I)(lambda n: n + 1)\n\
          kept.compare = ctypes.CFUNCTYPE(I, ctypes.POINTER(I), ctypes.POINTER(I))(lambda a, b: a[0] - b[0])",
         "assert callback(4) == 5\n\

@@ -1,5 +1,8 @@
 //! A program begins once, whatever is killed and whatever is missing: what goes wrong before it
 //! begins makes it plain Python, and after that it is never run again.
+//!
+//! What may be killed are the processes that bring an image back by CRIU; who becomes the program
+//! is alone. What may be missing, and limits, are the same for both.
 
 mod common;
 
@@ -41,6 +44,8 @@ enum Victim {
     Program,
     /// `pyrun` itself.
     Pyrun,
+    /// `pyrun` that becomes the program.
+    Both,
     Nobody,
 }
 
@@ -49,8 +54,8 @@ fn beginnings(file: &Path) -> usize {
     fs::read_to_string(file).unwrap_or_default().lines().count()
 }
 
-fn command(lab: &Lab, file: &Path, how: &str) -> Command {
-    let mut command = lab.pyrun();
+fn command(lab: &Lab, engine: &str, file: &Path, how: &str) -> Command {
+    let mut command = lab.pyrun_by(engine);
     command.args(["--image", IMAGE, "-c", PROGRAM]).arg(file).arg(how);
     command
 }
@@ -85,13 +90,14 @@ fn has_ended(pid: Pid) -> bool {
 /// Runs it once and kills that long after it was started, or as soon as there is somebody to kill.
 fn one(lab: &Lab, how: &str, victim: Victim, moment: Duration, dice: &mut Dice) -> (Output, usize) {
     let file = ground().no_file("lines");
-    let output = common::run_while(&mut command(lab, &file, how), |pyrun| {
+    let engine = if victim == Victim::Both { "direct" } else { "criu" };
+    let output = common::run_while(&mut command(lab, engine, &file, how), |pyrun| {
         let start = Instant::now();
         // There may be nobody to kill yet.
         while victim != Victim::Nobody && !has_ended(pyrun) {
             let killed = start.elapsed() >= moment
                 && match victim {
-                    Victim::Pyrun => kill(pyrun, Signal::SIGKILL).is_ok(),
+                    Victim::Pyrun | Victim::Both => kill(pyrun, Signal::SIGKILL).is_ok(),
                     _ => kill_below(pyrun, victim, dice),
                 };
             if killed {
@@ -137,8 +143,15 @@ fn killed_at_random() {
     for _ in 0..rounds {
         let (how, alone) =
             [("ends", 3), ("sleeps", 3), ("dies", -9), ("crashes", -11)][dice.roll(4)];
-        let victim = [Victim::Criu, Victim::Criu, Victim::Program, Victim::Pyrun, Victim::Nobody]
-            [dice.roll(5)];
+        let victims = [
+            Victim::Criu,
+            Victim::Criu,
+            Victim::Program,
+            Victim::Pyrun,
+            Victim::Both,
+            Victim::Nobody,
+        ];
+        let victim = victims[dice.roll(victims.len())];
         let moment = Duration::from_micros(dice.roll(40_000) as u64);
         let (output, count) = one(lab, how, victim, moment, &mut dice);
         let code = output.code();
@@ -159,14 +172,21 @@ fn killed_at_random() {
 /// Runs it in Bash, as the script's `"$@"`.
 #[track_caller]
 fn begins_once(lab: &Lab, script: &str) {
+    for engine in ["direct", "auto", "criu"] {
+        begins_once_by(lab, engine, script);
+    }
+}
+
+#[track_caller]
+fn begins_once_by(lab: &Lab, engine: &str, script: &str) {
     let file = ground().no_file("lines");
-    let inner = command(lab, &file, "ends");
+    let inner = command(lab, engine, &file, "ends");
     let mut command = Command::new("bash");
     command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.args(["-c", script, "bash"]).arg(inner.get_program()).args(inner.get_args());
     command.current_dir(ground().dir("place")).stdin(Stdio::null());
     let output = common::run(&mut command);
-    assert_eq!((output.code(), beginnings(&file)), (3, 1), "{script}: {output:?}");
+    assert_eq!((output.code(), beginnings(&file)), (3, 1), "{engine}: {script}: {output:?}");
 }
 
 #[test]
@@ -174,7 +194,7 @@ fn begun_once_whatever_cannot_be_done() {
     let Some((lab, _turn)) = lab() else { return };
     for script in [
         // What the process that was restored cannot take over.
-        "mkdir gone; cd gone; rmdir ../gone; \"$@\"",
+        "mkdir -p gone; cd gone; rmdir ../gone; \"$@\"",
         "LC_ALL=C \"$@\"",
         // Limits.
         "ulimit -f 1; \"$@\"",
@@ -218,14 +238,16 @@ fn a_file_of_the_image_that_is_missing_or_cut_off() {
             } else {
                 fs::remove_file(&path).unwrap();
             }
-            let file = ground().no_file("lines");
-            let output = common::run(&mut command(&lab, &file, "ends"));
-            assert_eq!(
-                (output.code(), beginnings(&file)),
-                (3, 1),
-                "{} {cut}: {output:?}",
-                path.display()
-            );
+            for engine in ["auto", "criu"] {
+                let file = ground().no_file("lines");
+                let output = common::run(&mut command(&lab, engine, &file, "ends"));
+                assert_eq!(
+                    (output.code(), beginnings(&file)),
+                    (3, 1),
+                    "{engine}: {} {cut}: {output:?}",
+                    path.display()
+                );
+            }
         }
     }
 }

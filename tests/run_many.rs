@@ -4,7 +4,8 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,11 @@ fn lab() -> Option<(&'static Lab, MutexGuard<'static, ()>)> {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let recipe = "import json, os, sys\ntry:\n    import numpy\nexcept ImportError:\n    pass";
     common::lab_in_turn(recipe)
+}
+
+/// By the engine of the tests, and by no other in its place.
+fn pyrun(lab: &Lab) -> Command {
+    lab.pyrun_by(common::engine())
 }
 
 #[track_caller]
@@ -38,7 +44,7 @@ fn fifty_at_once() {
         print(sum(range(1000)), json.dumps([1]))";
     let mut alive: Vec<_> = (0..50)
         .map(|_| {
-            let mut command = lab.pyrun();
+            let mut command = pyrun(lab);
             command.args(["--image", IMAGE, "-c", program]);
             command
                 .stdin(Stdio::piped())
@@ -83,7 +89,7 @@ fn five_hundred_in_a_row() {
     for round in 0..500 {
         let program =
             "import json, os\nprint(os.getpid(), *sorted(map(int, os.listdir('/proc/self/fd'))))";
-        let output = common::run(lab.pyrun().args(["--image", IMAGE, "-c", program]));
+        let output = common::run(pyrun(lab).args(["--image", IMAGE, "-c", program]));
         assert_eq!(output.stderr_text(), "", "round {round}");
         let text = output.success();
         let (pid, rest) = text.trim().split_once(' ').unwrap();
@@ -96,6 +102,7 @@ fn five_hundred_in_a_row() {
     nothing_is_left(lab);
 }
 
+/// By CRIU, they are two processes.
 #[test]
 fn killing_pyrun_kills_the_program() {
     let Some((lab, _turn)) = lab() else { return };
@@ -104,7 +111,8 @@ fn killing_pyrun_kills_the_program() {
         let program = format!(
             "import os, time; open({ready:?}, 'w').write(str(os.getpid())); time.sleep(60)"
         );
-        let mut child = lab.pyrun().args(["--image", IMAGE, "-c", &program]).spawn().unwrap();
+        let mut pyrun = lab.pyrun_by("criu");
+        let mut child = pyrun.args(["--image", IMAGE, "-c", &program]).spawn().unwrap();
         let text = || std::fs::read_to_string(&ready).unwrap_or_default();
         assert!(eventually(|| !text().is_empty()));
         assert_ne!(text(), child.id().to_string(), "it was a miss");
@@ -123,6 +131,24 @@ fn killing_pyrun_kills_the_program() {
     }
 }
 
+/// Who has become the program is who is killed, and whoever started it sees that.
+#[test]
+fn pyrun_that_is_the_program_is_killed_as_such() {
+    let Some((lab, _turn)) = lab() else { return };
+    let program = "import json, os, sys, time; print(os.getpid(), flush=True); time.sleep(60)";
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGINT] {
+        let mut pyrun = lab.pyrun_by("direct");
+        pyrun.args(["--image", IMAGE, "-c", program]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = pyrun.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), child.id().to_string());
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        assert_eq!(end_of(&mut child).unwrap().signal(), Some(signal as i32));
+        nothing_is_left(lab);
+    }
+}
+
 /// Reaps a child that has ended, if there is one.
 fn wait_for_any() -> bool {
     matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some())
@@ -133,7 +159,7 @@ fn killing_pyrun_at_any_moment_leaves_no_process() {
     let Some((lab, _turn)) = lab() else { return };
     let program = "import json, time; time.sleep(60)";
     for step in 0..40 {
-        let mut child = lab.pyrun().args(["--image", IMAGE, "-c", program]).spawn().unwrap();
+        let mut child = pyrun(lab).args(["--image", IMAGE, "-c", program]).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(step));
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
         end_of(&mut child).unwrap();
@@ -175,7 +201,7 @@ fn processes_of_one_image_share_its_memory() {
     let program = "import json, sys; print(1, flush=True); sys.stdin.read()";
     let mut alive: Vec<_> = (0..10)
         .map(|_| {
-            let mut command = lab.pyrun();
+            let mut command = pyrun(lab);
             command
                 .args(["--image", IMAGE, "-c", program])
                 .stdin(Stdio::piped())
@@ -190,10 +216,11 @@ fn processes_of_one_image_share_its_memory() {
     }
     for child in &alive {
         let path = format!("/proc/{}/task/{}/children", child.id(), child.id());
+        let mut program = (!common::by_criu()).then_some(child.id());
         // For a moment CRIU is a child as well.
-        let mut program: Option<i32> = None;
         assert!(eventually(|| {
-            program = std::fs::read_to_string(&path).unwrap().trim().parse().ok();
+            let below = || std::fs::read_to_string(&path).unwrap().trim().parse().ok();
+            program = program.or_else(below);
             program.is_some()
         }));
         let program = program.unwrap();
@@ -215,13 +242,19 @@ fn pyrun_within_pyrun() {
     let Some((lab, _turn)) = lab() else { return };
     let before = lab.uses();
     let pyrun = common::binary("pyrun");
+    // Each engine within each.
     let inner = "import json, os; print(os.getpid() != os.getppid(), json.dumps(3))";
-    let program = format!(
-        "import json, subprocess; print(subprocess.run([{pyrun:?}, '-c', {inner:?}], capture_output=True, text=True))"
-    );
-    let output = common::run(lab.pyrun().args(["-c", &program]));
-    let text = output.success();
-    assert!(text.contains("stdout='True 3\\n', stderr=''"), "{text}");
-    assert_eq!(lab.uses(), before + 2);
-    nothing_is_left(lab);
+    let engines = ["direct", "criu"];
+    for (at, (outer, within)) in
+        engines.iter().flat_map(|outer| engines.map(|within| (outer, within))).enumerate()
+    {
+        let program = format!(
+            "import json, subprocess; print(subprocess.run([{pyrun:?}, '--engine', {within:?}, '-c', {inner:?}], capture_output=True, text=True))"
+        );
+        let output = common::run(lab.pyrun_by(outer).args(["-c", &program]));
+        let text = output.success();
+        assert!(text.contains("stdout='True 3\\n', stderr=''"), "{outer}, {within}: {text}");
+        assert_eq!(lab.uses(), before + 2 * (at as u64 + 1), "{outer}, {within}");
+        nothing_is_left(lab);
+    }
 }

@@ -29,7 +29,8 @@ fn play(scenario: impl Fn(&mut Terminal)) {
         let _turn = lab.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         scenario(&mut Terminal::new(lab, "python", lab.python.path.to_str().unwrap()));
         let before = lab.uses();
-        let pyrun = format!("{} --image {IMAGE}", binary("pyrun").display());
+        let engine = common::engine();
+        let pyrun = format!("{} --engine {engine} --image {IMAGE}", binary("pyrun").display());
         scenario(&mut Terminal::new(lab, "pyrun", &pyrun));
         assert!(lab.uses() > before, "all of them were misses");
         assert!(

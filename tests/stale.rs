@@ -387,13 +387,35 @@ fn other_privileges() {
     }
     let lab = Lab::new(common::a_python(), "import json");
     let program = "import json, os; print(os.getgid(), os.getegid())";
-    let mut command = Command::new("setpriv");
-    let pyrun = lab.pyrun();
-    command.env_clear().envs(pyrun.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.args(["--regid", "7", "--clear-groups"]).arg(pyrun.get_program()).args(["-c", program]);
-    let (reason, output) = lab.miss_of(&mut command);
+    let with = |options: &[&str], pyrun: Command| {
+        let mut command = Command::new("setpriv");
+        command.env_clear().envs(pyrun.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(options).arg(pyrun.get_program());
+        command
+    };
+    let group = ["--regid", "7", "--clear-groups"];
+    let mut command = with(&group, lab.pyrun_by("criu"));
+    let (reason, output) = lab.miss_of(command.args(["-c", program]));
     assert_eq!(reason, "the image was built with other user or group ids or capabilities");
     assert_eq!(output.success(), "7 7\n");
+    // Who becomes the program has the privileges of the caller.
+    let program = "import ctypes, json\n\
+        kinds = 'Uid', 'Gid', 'Groups', 'Cap', 'NoNewPrivs'\n\
+        print(*[line for line in open('/proc/self/status') if line.startswith(kinds)])\n\
+        value = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(value)); print(value)";
+    for options in [
+        &group[..],
+        &["--bounding-set", "-all", "--inh-caps", "-all"],
+        &["--regid", "7", "--groups", "8,9"],
+        &["--securebits", "+no_setuid_fixup"],
+        &["--no-new-privs", "--pdeathsig", "TERM"],
+    ] {
+        let image = with(options, lab.pyrun_by("auto"));
+        let image = lab.hit_by("direct", { image }.args(["-c", program]));
+        let plain = run(with(options, lab.plain()).args(["-c", program]));
+        assert_eq!(image, plain, "{options:?}");
+        assert_eq!(plain.code(), 0, "{options:?}: {plain:?}");
+    }
 }
 
 #[test]
@@ -526,7 +548,7 @@ fn every_miss_is_one_line_and_plain_python() {
         (
             &["-c", "import json; print(1)"],
             &[("PYIMG_ENGINE", "warp")],
-            "PYIMG_ENGINE is `warp`, not auto, criu or off".to_owned(),
+            "PYIMG_ENGINE is `warp`, not auto, criu, direct or off".to_owned(),
         ),
         (
             &["-c", "import json; print(1)"],
@@ -552,17 +574,17 @@ fn every_miss_is_one_line_and_plain_python() {
         ),
         (
             &["-c", "import json; print(1)"],
-            &[("PYIMG_CRIU", "/no/criu")],
+            &[("PYIMG_CRIU", "/no/criu"), ("PYIMG_ENGINE", "criu")],
             "no usable CRIU: no criu binary: looked for /no/criu".to_owned(),
         ),
         (
             &["-c", "import json; print(1)"],
-            &[("PYIMG_CRIU", "/bin/false")],
+            &[("PYIMG_CRIU", "/bin/false"), ("PYIMG_ENGINE", "criu")],
             "CRIU failed: ".to_owned(),
         ),
         (
             &["-c", "import json, os; print(sorted(os.environb.items()))"],
-            &[("PYIMG_CRIU", "/bin/false")],
+            &[("PYIMG_CRIU", "/bin/false"), ("PYIMG_ENGINE", "criu")],
             "CRIU failed: ".to_owned(),
         ),
         (
@@ -570,12 +592,12 @@ fn every_miss_is_one_line_and_plain_python() {
                 "-c",
                 "import json, signal; print(signal.pthread_sigmask(0, []), [str(signal.getsignal(s)) for s in range(1, 32)])",
             ],
-            &[("PYIMG_CRIU", "/bin/false")],
+            &[("PYIMG_CRIU", "/bin/false"), ("PYIMG_ENGINE", "criu")],
             "CRIU failed: ".to_owned(),
         ),
         (
             &["-c", "import json, os; print(os.listdir('/proc/self/fd'))"],
-            &[("PYIMG_CRIU", "/bin/false")],
+            &[("PYIMG_CRIU", "/bin/false"), ("PYIMG_ENGINE", "criu")],
             "CRIU failed: ".to_owned(),
         ),
         (&["missing.py"], &[], "cannot open missing.py".to_owned()),

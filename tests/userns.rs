@@ -1,5 +1,5 @@
-//! Images built and used in a user namespace: by an ordinary user, on a machine where
-//! CRIU has no capability of its own.
+//! Images built and used by CRIU in a user namespace: by an ordinary user, on a machine where
+//! it has no capability of its own.
 
 #[path = "common/dice.rs"]
 mod dice;
@@ -98,6 +98,7 @@ impl World {
             .env("PYIMG_CRIU", self.criu.binary())
             .env("PYIMG_PYTHON", PYTHON)
             .env("PYIMG_LOG", "debug")
+            .env("PYIMG_ENGINE", "criu")
             .env("PYIMG_USERNS", "1")
             .current_dir(self.directory.path())
             .stdin(Stdio::null());

@@ -63,7 +63,13 @@ impl Place {
         let output = run(&mut command).stderr_text();
         let happened = output.lines().find_map(|line| line.strip_prefix("pyrun: ")).unwrap();
         let explained = match &said["image"] {
-            Value::String(name) => format!("hit: {name}"),
+            Value::String(name) => {
+                let images = said["images"].as_array().unwrap();
+                let image = images.iter().find(|image| image["name"] == **name).unwrap();
+                let engine = image["engine"].as_str().unwrap();
+                let reason = image["engine_reason"].as_str().map(|why| format!(": {why}"));
+                format!("hit: {name} ({engine}{})", reason.unwrap_or_default())
+            }
             _ => format!("miss: {}", said["reason"]["text"].as_str().unwrap()),
         };
         assert_eq!(explained, happened);
@@ -98,6 +104,7 @@ macro_rules! assert_said {
             filters => [
                 (r" *<?\b\d+(\.\d+)? (us|ms|s)\b", " [TIME]"),
                 (r" *\+ *\[TIME\] +", " +[TIME] "),
+                (r" taken \((direct|criu)\)", " taken ([ENGINE])"),
                 (r"IMAGE +IMPORTS +RESTORE +VERDICT", "IMAGE IMPORTS RESTORE VERDICT"),
             ],
         }, { insta::assert_snapshot!($name, $text) })
@@ -309,7 +316,7 @@ fn an_image_of_a_newer_criu() {
     let place = Place::with_images();
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let there = |command: &mut Command| {
-        command.env("XDG_RUNTIME_DIR", runtime.path());
+        command.env("XDG_RUNTIME_DIR", runtime.path()).env("PYIMG_ENGINE", "criu");
     };
     let program = ["-c", "import json"];
     assert_eq!(place.agrees(&program, &there)["image"], "numbers");
@@ -325,6 +332,10 @@ fn an_image_of_a_newer_criu() {
     let said = place.agrees(&program, &there);
     assert_eq!(reason(&said).0, "criu-differs");
     assert!(said["reason"]["text"].as_str().unwrap().ends_with(", newer than 4.0"), "{said}");
+    let direct = |command: &mut Command| {
+        command.env("XDG_RUNTIME_DIR", runtime.path()).env("PYIMG_ENGINE", "direct");
+    };
+    assert_eq!(place.agrees(&program, &direct)["image"], "numbers", "it takes no CRIU");
     fs::write(&known, "nonsense").unwrap();
     assert_eq!(place.agrees(&program, &there)["image"], "numbers", "then it is asked for again");
 }
@@ -346,8 +357,9 @@ fn the_log_says_which_image_or_why_none() {
         run(lab.pyrun().env("PYIMG_LOG", value).args(arguments)).stderr_text()
     };
     let (hit, miss) = (["-c", "import json"], ["-c", "pass"]);
-    assert_eq!(log("hit", &hit), "pyrun: hit: image\n");
-    assert_eq!(log("debug", &hit), "pyrun: hit: image\n");
+    let said = format!("pyrun: hit: image ({})\n", common::engine());
+    assert_eq!(log("hit", &hit), said);
+    assert_eq!(log("debug", &hit), said);
     assert_eq!(log("miss", &hit), "");
     assert_eq!(log("hit", &miss), "");
     let reason = "pyrun: miss: no image holds a module that the program imports\n";
@@ -355,8 +367,10 @@ fn the_log_says_which_image_or_why_none() {
     assert_eq!(log("debug", &miss), reason);
     assert_eq!(log("", &miss), "");
     // For the benchmark: what was reached when, and nothing else.
+    let begins =
+        if common::by_criu() { "evidence restored started end" } else { "evidence started end" };
     for (arguments, outcome, reached) in
-        [(&hit, "hit", "evidence restored started end"), (&miss, "not-covered", "store end")]
+        [(&hit, "hit", begins), (&miss, "not-covered", "store end")]
     {
         let line = log("phases", arguments);
         let phases: serde_json::Value = serde_json::from_str(&line).expect(&line);

@@ -18,6 +18,8 @@ may also stand in a file `about` of the directory:
     #: ends: 1                                      the exit status, or the negative number of the signal, of Bash
     #: miss                                         no image can give it, and none is used
     #: miss: Permission denied                      ... and this is in the reason that is given
+    #: refused: a timer is running                   by CRIU no image can give it, and this is in the reason; directly one can
+    #: criu: it has no plan                         only CRIU can bring the image back, and this is in the reason
     #: every                                        each `python` begins from an image; otherwise one of them has to
     #: either                                       each may begin from one or not, as long as it is right
 
@@ -31,10 +33,11 @@ import itertools
 import re
 import shlex
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
 
 from benching import ROOT, Failed
-from conforming.sides import Sides
+from conforming.sides import Sides, engines_of
 
 PLACE = ROOT / "tests/conformance"
 RECIPE = ("import argparse, asyncio, collections, concurrent.futures, contextlib, ctypes, dataclasses, datetime, "
@@ -43,7 +46,7 @@ RECIPE = ("import argparse, asyncio, collections, concurrent.futures, contextlib
           "shutil, signal, socket, sqlite3, ssl, string, struct, subprocess, tempfile, textwrap, threading, time, "
           "traceback, types, typing, unittest, urllib.request, uuid, warnings, weakref, xml.etree.ElementTree, zipfile")
 WORDS = ("run", "terminal", "stdin", "signal", "recipe", "since", "until", "needs", "varies", "miss", "every", "either",
-         "ends")
+         "ends", "refused", "criu")
 BEFORE = """python() { echo >>"$COUNT"; "$PYTHON" $FLAGS "$@"; }
 parts() { for part in *.py; do echo "= $part" >&2; echo "= $part"; python "$part" "$@"; echo "= $?"; done; }
 PYTHON=$1 FLAGS=$2 COUNT=$3
@@ -75,6 +78,8 @@ class Case:
     ends: int = None
     miss: bool = False
     reason: str = ""
+    refused: str = ""
+    criu: str = ""
     every: bool = False
     either: bool = False
 
@@ -83,11 +88,13 @@ class Case:
         settings = [*(f"{name}={value}" for name, value in self.variables), *self.flags]
         return f"[{' '.join(settings)}] {self.script}" if settings else self.script
 
-    def differences(self, sides):
-        """How pyrun differs from Python, in words; and nothing else."""
+    def differences(self, sides, engines):
+        """How pyrun differs from Python, in words; and nothing else. `engines` counts those that hits were by."""
         recipe = [self.recipe]
+        by_criu = sides.engine == "criu"
+        reason = self.refused if by_criu and self.refused else self.reason
         # What must be a miss is one although there is an image, of the program's modules at least.
-        miss = self.miss or sides.refuses(self.flags, self.variables)
+        miss = self.miss or by_criu and self.refused or sides.refuses(self.flags, self.variables)
         settings = ((), ()) if miss else (self.flags, self.variables)
         try:
             image = sides.image(recipe, *settings)
@@ -104,9 +111,12 @@ class Case:
                     program, flags, str(count)]
             return sides.run(argv, self.files, (*variables, *more), self.stdin, self.terminal, self.signal)
 
+        def said(level):
+            left = left_by(sides.pyrun, ("PYIMG_LOG", level))
+            return left.stderr + left.stdout + b"".join(left.files.values())
+
         def reasons():
-            said = left_by(sides.pyrun, ("PYIMG_LOG", "miss"))
-            given = re.findall(rb"pyrun: (miss: .*)", said.stderr + said.stdout + b"".join(said.files.values()))
+            given = re.findall(rb"pyrun: (miss: .*)", said("miss"))
             return "; ".join(reason.decode(errors="replace").strip() for reason in given) or "of unknown reason"
 
         before, found = sides.uses(), []
@@ -114,10 +124,19 @@ class Case:
         hits, runs = sides.uses() - before, count.stat().st_size
         if hits > 0 and miss:
             found.append("an image was used")
-        elif miss and self.reason and self.reason not in (given := reasons()):
+        elif miss and reason and reason not in (given := reasons()):
             found.append(f"no image was used, but for another reason: {given}")
         elif not miss and not self.either and hits < (max(runs, 1) if self.every else 1):
             found.append(f"{'not each' if hits else 'no'} run began from an image: {reasons()}")
+        if hits and sides.engine != "auto":
+            engines[sides.engine] += hits
+        elif hits:
+            # Another run, for what is compared says nothing but what the program says.
+            by = engines_of(said("hit"))
+            engines.update(engine.partition(":")[0] for engine in by)
+            others = [engine for engine in by if engine != "direct" and not (self.criu and self.criu in engine)]
+            if others:
+                found.append(f"an image was used by the engine {'; '.join(dict.fromkeys(others))}")
         if self.ends not in (None, plain.status):
             found.append(f"the program is wrong: by python it ended with {plain.status}")
         if plain.status != ours.status:
@@ -191,7 +210,7 @@ def cases_of(path):
             about["varies"] = [*about.get("varies", []), rest]
         elif word == "ends":
             about["ends"] = int(rest)
-        elif word in ("recipe", "signal"):
+        elif word in ("recipe", "signal", "refused", "criu"):
             about[word] = rest
         else:
             about[word] = True
@@ -222,16 +241,18 @@ AGAIN = 2  # so often a case that differs is run once more: on a busy machine a 
 
 @dataclass
 class Result:
-    """What came of a case: differences, or why it was skipped; `unsteady` is how it differed, if it did not each time."""
+    """What came of a case: differences, or why it was skipped; `unsteady` is how it differed, if it did
+    not each time, and `engines` counts the hits by each engine."""
     case: Case
     differences: list
     skipped: str = None
+    engines: Counter = field(default_factory=Counter)
     unsteady: list = field(default_factory=list)
 
 
-def run(python, pyimg, pyrun, work, wanted=""):
+def run(python, pyimg, pyrun, work, wanted="", engine="auto"):
     """Runs all cases with one interpreter."""
-    sides = Sides(python, pyimg, pyrun, work)
+    sides = Sides(python, pyimg, pyrun, work, engine)
     own, has = sides.version(), {}
     for case in all_cases(wanted):
         if not case.since <= own <= case.until:
@@ -244,6 +265,7 @@ def run(python, pyimg, pyrun, work, wanted=""):
         if missing:
             yield Result(case, [], f"{' and '.join(missing)} is not installed")
         else:
-            found = case.differences(sides)
-            steady = not found or all(case.differences(sides) for _ in range(AGAIN))
-            yield Result(case, found if steady else [], unsteady=[] if steady else found)
+            engines = Counter()
+            found = case.differences(sides, engines)
+            steady = not found or all(case.differences(sides, Counter()) for _ in range(AGAIN))
+            yield Result(case, found if steady else [], engines=engines, unsteady=[] if steady else found)

@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conforming.sides import engines_of, setting_of
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLACES = ROOT / "target/conformance"
 DEADLINE = 1200  # seconds for one suite
@@ -78,7 +80,7 @@ class Result:
     known: list = field(default_factory=list)  # (case, reason)
     python_seconds: float = 0.0
     pyrun_seconds: float = 0.0
-    is_hit: bool = False
+    engines: list = field(default_factory=list)  # those that it was a hit by; nothing of a miss
     trouble: str = ""  # why it could not be compared
 
 
@@ -160,20 +162,21 @@ def run_suite(argv, package, env, work, cwd):
     return {**outcomes(work / "out.xml"), "exit status": str(status), "last line": last}, seconds, errors
 
 
-def compare(package, python, pyimg, pyrun, work, known):
+def compare(package, python, pyimg, pyrun, work, known, engine):
     version = output_of([python, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"]).strip()
     if tuple(map(int, version.split(".")))[:2] < package.oldest:
         raise Trouble(f"needs Python {'.'.join(map(str, package.oldest))}")
     place = PLACES / version / package.name
     install(package, python, place)
     own, cwd, work = place / "venv/bin/python", place / "source", Path(work, package.name)
-    env = environment(place / "venv", PYIMG_DIR=f"{work}/store", PYIMG_BUILD="off", PYIMG_LOG="debug")
+    env = environment(place / "venv", PYIMG_DIR=f"{work}/store", PYIMG_BUILD="off", PYIMG_LOG="debug",
+                      **setting_of(engine))
     recipe = "import " + ", ".join(filter(None, ["pytest", package.imports]))
     output_of([pyimg, "build", recipe, "--name", "suite", "--python", own], env, cwd)
     expected, python_seconds, _ = run_suite([str(own)], package, env, work / "run", cwd)
     found, pyrun_seconds, errors = run_suite([pyrun, "--image", "suite"], package, env, work / "run", cwd)
     result = Result(f"{package.name} {package.version}", python_seconds=python_seconds, pyrun_seconds=pyrun_seconds,
-                    is_hit=errors.startswith("pyrun: hit: "))
+                    engines=engines_of(errors.encode() + b"\n")[:1])
     for case in [*expected, *(case for case in found if case not in expected)]:
         one, other = expected.get(case, "not run"), found.get(case, "not run")
         result.passed_by_python += one == "passed"
@@ -186,12 +189,12 @@ def compare(package, python, pyimg, pyrun, work, known):
     return result
 
 
-def run(python, pyimg, pyrun, work, wanted, known):
+def run(python, pyimg, pyrun, work, wanted, known, engine="auto"):
     """A result for each package whose name matches; `work` is a temporary directory, and `known` what differs and why,
     by "PACKAGE CASE"."""
     for package in PACKAGES:
         if re.search(wanted, package.name):
             try:
-                yield compare(package, python, pyimg, pyrun, work, known)
+                yield compare(package, python, pyimg, pyrun, work, known, engine)
             except Trouble as trouble:
                 yield Result(f"{package.name} {package.version}", trouble=str(trouble))

@@ -18,6 +18,8 @@ import time
 import xml.etree.ElementTree
 from pathlib import Path
 
+from conforming.sides import engines_of, setting_of
+
 DEADLINE = 120  # seconds for one module under one interpreter, which should take less than 20
 
 # Without `test_`. They pass under Python alone, without a network or a terminal, and at any load.
@@ -102,7 +104,7 @@ class Result:
     differences: list   # (case, what it was under python, and under pyrun)
     known: list         # (case, why it differs)
     seconds: float
-    is_hit: bool
+    engines: list        # those that it was a hit by; nothing of a miss
 
 
 class Side:
@@ -136,8 +138,8 @@ class Side:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             text = Path(said).read_text(errors="replace")
-            is_hit = "pyrun: hit" in text or self.hits() > before
-            return {**cases_of(report), **failed_in(text), "exit status": status}, is_hit
+            engines = engines_of(text.encode()) or ["unknown"] * (self.hits() - before)
+            return {**cases_of(report), **failed_in(text), "exit status": status}, engines
 
 
 def cases_of(report):
@@ -157,9 +159,9 @@ def failed_in(text):
 
 def compare(module, python, pyrun, known):
     begin = time.monotonic()
-    ours, is_hit = pyrun.run(module)
+    ours, engines = pyrun.run(module)
     theirs, _ = python.run(module)
-    result = Result(module, [], [], [], [], 0, is_hit)
+    result = Result(module, [], [], [], [], 0, engines)
     if ours["exit status"] == "too long":
         theirs = {"exit status": theirs["exit status"]}
     for case, outcome in theirs.items():
@@ -179,10 +181,11 @@ def compare(module, python, pyrun, known):
     return result
 
 
-def sides(side_python, pyimg, pyrun, work, children):
+def sides(side_python, pyimg, pyrun, work, children, engine):
     os.makedirs(work, exist_ok=True)
     kept = {n: v for n, v in os.environ.items() if n == "PYIMG_CRIU" or not n.startswith(("PYIMG_", "PYTHON"))}
-    ours = {**kept, "PYIMG_DIR": f"{work}/store", "PYIMG_PYTHON": side_python, "PYIMG_BUILD": "off"}
+    ours = {**kept, "PYIMG_DIR": f"{work}/store", "PYIMG_PYTHON": side_python, "PYIMG_BUILD": "off",
+            **setting_of(engine)}
     if not children:
         # It asks for the working directory, which is the same in all runs.
         done = subprocess.run([pyimg, "build", "-m", "test", "--name", "test"], env=ours, cwd=work,
@@ -199,7 +202,7 @@ def sides(side_python, pyimg, pyrun, work, children):
             Side(argv, {**kept, "PYIMG_TEST_CHILDREN": repr(how)}, work, pyimg))
 
 
-def run(side_python, pyimg, pyrun, work, modules, jobs, children, known):
+def run(side_python, pyimg, pyrun, work, modules, jobs, children, known, engine="auto"):
     """Yields the result of each module, as they come. Nothing where the interpreter carries no tests. `known` is what
     differs and why, by the case or the class that it is of."""
     probe = "import importlib.util as u; print(*[n for n in %r if u.find_spec('test.' + n)])" % (modules,)
@@ -207,7 +210,7 @@ def run(side_python, pyimg, pyrun, work, modules, jobs, children, known):
                            stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, universal_newlines=True)
     if found.returncode != 0:
         return
-    python, other = sides(side_python, pyimg, pyrun, work, children)
+    python, other = sides(side_python, pyimg, pyrun, work, children, engine)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         tasks = [pool.submit(compare, name, python, other, known) for name in found.stdout.split()]
         for task in concurrent.futures.as_completed(tasks):

@@ -39,11 +39,21 @@ class Left:
         return Left(self.status, stripped(self.stdout), stripped(self.stderr), files)
 
 
+def setting_of(engine):
+    """What has pyrun take this engine; nothing for `auto`, as if nobody had asked for one."""
+    return {} if engine == "auto" else {"PYIMG_ENGINE": engine}
+
+
+def engines_of(text):
+    """By which engines runs were hits, from what PYIMG_LOG has had pyrun say: `direct`, `criu`, `criu: REASON`."""
+    return [engine.decode(errors="replace") for engine in re.findall(rb"pyrun: hit: \S+ \(([^\r\n]*)\)\r?\n", text)]
+
+
 class Sides:
     """An interpreter, a store with images of it, and a directory in which commands run."""
 
-    def __init__(self, python, pyimg, pyrun, work):
-        self.python, self.pyimg, self.pyrun = str(python), str(pyimg), str(pyrun)
+    def __init__(self, python, pyimg, pyrun, work, engine="auto"):
+        self.python, self.pyimg, self.pyrun, self.engine = str(python), str(pyimg), str(pyrun), engine
         self.work = Path(work)
         self.place, self.store = self.work / "place", self.work / "store"
         for name in "home", "tmp":
@@ -52,7 +62,7 @@ class Sides:
             **{n: v for n, v in environment(self.python, str(self.store)).items()
                if n in ("PYIMG_CRIU", "PYIMG_DIR", "PYIMG_PYTHON", "PYIMG_BUILD", "XDG_RUNTIME_DIR")},
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TERM": "dumb",
-            "HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"),
+            "HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"), **setting_of(engine),
         }
         self.images = {}
 

@@ -200,7 +200,7 @@ impl Miss {
         match self {
             Self::EngineOff => "the engine is off".to_owned(),
             Self::EngineUnknown(value) => {
-                format!("PYIMG_ENGINE is `{}`, not auto, criu or off", value.display())
+                format!("PYIMG_ENGINE is `{}`, not auto, criu, direct or off", value.display())
             }
             Self::Interactive => "interactive use".to_owned(),
             Self::Flag(unfit) => unfit.to_string(),
@@ -329,7 +329,7 @@ mod tests {
             all().iter().map(|miss| format!("{}: {miss}", miss.code())).collect();
         let wanted = "\
 engine-off: the engine is off
-engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu or off
+engine-unknown: PYIMG_ENGINE is `warp`, not auto, criu, direct or off
 interactive: interactive use
 flag: -V makes Python print something and end
 program: text

@@ -7,7 +7,7 @@
 //! A test that needs CRIU says `skipped: …` and passes where there is none, unless
 //! `PYIMG_TEST_REQUIRE` names `criu` (or `root`, for what only root can set up).
 //! `PYIMG_TEST_PYTHONS` limits the Pythons to those whose label contains one of its words,
-//! `PYIMG_TEST_ENGINE` is the engine where a test asks for none,
+//! `PYIMG_TEST_ENGINE` is the engine where a test asks for none ([`engine`]),
 //! and `PYIMG_TEST_BINARIES` names a directory of other binaries to test.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -145,6 +145,19 @@ fn children_of(directory: &Path) -> Vec<(String, PathBuf)> {
         .collect();
     children.sort();
     children
+}
+
+/// By which engine runs are hits where a test asks for none: `direct`, unless
+/// `PYIMG_TEST_ENGINE` is another one. `pyrun` itself is told nothing in the first case: it must
+/// choose that by itself.
+pub fn engine() -> &'static str {
+    static ENGINE: OnceLock<String> = OnceLock::new();
+    ENGINE.get_or_init(|| std::env::var("PYIMG_TEST_ENGINE").unwrap_or_else(|_| "direct".into()))
+}
+
+/// Whether that is CRIU.
+pub fn by_criu() -> bool {
+    engine() == "criu"
 }
 
 // ---- A place ----
@@ -365,18 +378,45 @@ impl Lab {
         images.iter().map(|(_, image)| image.join("uses").metadata().map_or(0, |m| m.len())).sum()
     }
 
-    /// Runs `pyrun` and requires that the image was used, once.
+    /// `pyrun` with this engine, whatever that of all the tests is.
+    pub fn pyrun_by(&self, engine: &str) -> Command {
+        let mut command = self.pyrun();
+        command.env("PYIMG_ENGINE", engine);
+        command
+    }
+
+    /// Runs `pyrun` and requires that the image was used, once, and by the engine that it is to
+    /// be by.
+    #[track_caller]
     pub fn hit(&self, arguments: &[&str]) -> Output {
+        self.hit_of(self.pyrun().args(arguments))
+    }
+
+    /// The same of a command of [`Self::pyrun`].
+    #[track_caller]
+    pub fn hit_of(&self, command: &mut Command) -> Output {
+        self.hit_by(engine(), command)
+    }
+
+    /// The same of an image that CRIU alone can bring back: it holds more than memory and
+    /// threads, such as an open file.
+    #[track_caller]
+    pub fn hit_without_plan(&self, arguments: &[&str]) -> Output {
+        let by = if by_criu() { "criu" } else { "criu: it has no plan" };
+        self.hit_by(by, self.pyrun().args(arguments))
+    }
+
+    /// Runs a command of [`Self::pyrun`] that must be a hit by this engine; with CRIU in place of
+    /// the one that is chosen first comes the reason for that, as in `criu: it has no plan`.
+    #[track_caller]
+    pub fn hit_by(&self, by: &str, command: &mut Command) -> Output {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.uses();
-        let output = run(self.pyrun().args(arguments));
-        assert_eq!(
-            self.uses(),
-            before + 1,
-            "{}: {arguments:?} was a miss: {}",
-            self.python.label,
-            output.stderr_text()
-        );
+        let mut output = run(command.env("PYIMG_LOG", "debug"));
+        let what = format!("{}: {command:?}: {output:?}", self.python.label);
+        assert_eq!(self.uses(), before + 1, "a miss: {what}");
+        let hit = output.take_hit().unwrap_or_else(|| panic!("no hit is said: {what}"));
+        assert!(hit.ends_with(&format!(" ({by})")), "not by {by}: {what}");
         output
     }
 
@@ -446,12 +486,21 @@ impl Output {
 
     /// Takes the one line out of standard error that tells why there was a miss.
     pub fn take_miss(&mut self) -> Option<String> {
+        self.take_line("pyrun: miss: ")
+    }
+
+    /// Takes the one line out of standard error that tells by which image and engine it was a hit.
+    pub fn take_hit(&mut self) -> Option<String> {
+        self.take_line("pyrun: hit: ")
+    }
+
+    fn take_line(&mut self, start: &str) -> Option<String> {
         let text = self.stderr_text();
-        let (miss, rest): (Vec<&str>, Vec<&str>) =
-            text.split_inclusive('\n').partition(|line| line.starts_with("pyrun: miss: "));
-        let [miss] = miss[..] else { return None };
+        let (found, rest): (Vec<&str>, Vec<&str>) =
+            text.split_inclusive('\n').partition(|line| line.starts_with(start));
+        let [found] = found[..] else { return None };
         self.stderr = rest.concat().into_bytes();
-        Some(miss.trim_start_matches("pyrun: miss: ").trim_end().to_owned())
+        Some(found.trim_start_matches(start).trim_end().to_owned())
     }
 
     /// Standard output of a program that must have succeeded.

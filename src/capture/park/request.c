@@ -112,12 +112,21 @@ static void remember(const struct request *request)
     asked.blocked = request->head.blocked;
 }
 
+/* Says it as the launcher says its misses, if it has been told to. */
+static void say_why(const char *why)
+{
+    for (char **entry = asked.environment; *entry != NULL; entry++)
+        if (strcmp(*entry, "PYIMG_LOG=miss") == 0 || strcmp(*entry, "PYIMG_LOG=debug") == 0)
+            dprintf(2, "pyrun: miss: the program did not start: the process gave up: %s\n", why);
+}
+
 /* Nobody waits who could run plain Python, so this process becomes it. */
 void request_give_up(const char *why)
 {
     sigset_t mask;
 
     if (asked.argv != NULL && asked.argv[0] != NULL) {
+        say_why(why); /* while SIGPIPE is ignored, as Python has it */
         sigemptyset(&mask);
         for (int number = 1; number < NSIG; number++) {
             if (asked.blocked >> (number - 1) & 1)

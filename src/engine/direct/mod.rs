@@ -301,8 +301,11 @@ fn move_provided(
     Ok(Moved(moved.collect()))
 }
 
+/// A part of what the kernel provides: where it is, and its address in the image.
+type Part = ((u64, u64), u64);
+
 /// What the kernel provides to this process, each part with its address in the image.
-fn provided(plan: &Plan, maps: &Maps) -> Result<Vec<((u64, u64), u64)>, Refusal> {
+fn provided(plan: &Plan, maps: &Maps) -> Result<Vec<Part>, Refusal> {
     let differs = || Refusal("the kernel provides other code than when it was built".into());
     let Some(wanted) = &plan.provided else {
         return if maps.code.is_none() { Ok(Vec::new()) } else { Err(differs()) };

@@ -104,7 +104,7 @@ fn check_process(core: &Core, dump: &Dump) -> Result<(), Unplannable> {
     };
     let timers = task.timers.as_ref().is_some_and(|timers| {
         let ordinary = [&timers.real, &timers.virt, &timers.prof];
-        !timers.posix.is_empty() || ordinary.into_iter().flatten().any(|timer| runs(timer))
+        !timers.posix.is_empty() || ordinary.into_iter().flatten().any(runs)
     });
     let pending = |queue: Option<&crate::image::message::SignalQueue>| {
         queue.is_some_and(|queue| !queue.signals.is_empty())

@@ -1,27 +1,27 @@
-#: What a process inherits and a program from an image could not have, is left to plain Python.
+#: What a process inherits a program has that pyrun becomes; one that CRIU restores could not: plain Python has it then.
 #: run: ulimit -f 1; python limits.py; echo $?
-#:   miss: File too large
+#:   refused: File too large
 #: run: ulimit -n 40; python descriptors.py
-#:   miss: CRIU failed
+#:   refused: CRIU failed
 #: run: chrt --batch 0 "$PYTHON" $FLAGS scheduler.py
-#:   miss: scheduling
+#:   refused: scheduling
 #: run: exec "$PYIMG_PYTHON" -c 'import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, .5); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS timer.py
-#:   miss: a timer is running
+#:   refused: a timer is running
 #:   ends: -14
 #: run: "$PYIMG_PYTHON" -c 'import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS orphans.py; echo $?
-#:   miss: orphans are to become
+#:   refused: orphans are to become
 #: run: "$PYIMG_PYTHON" -c 'import ctypes, os, sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS huge_pages.py; echo $?
-#:   miss: no transparent huge pages
+#:   refused: no transparent huge pages
 #: run: "$PYIMG_PYTHON" -c 'import ctypes, os, sys; ctypes.CDLL(None).prctl(28, 64, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS securebits.py; echo $?
-#:   miss: securebits are set
+#:   refused: securebits are set
 #: run: "$PYIMG_PYTHON" -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); os.execvp(sys.argv[1], sys.argv[1:])' "$PYTHON" $FLAGS blocked.py; echo $?
-#:   miss: signals are blocked
+#:   refused: signals are blocked
 #:   recipe: import json, numpy, os, signal
 #:   needs: numpy
 #: run: sh -c '(sleep .3; exit 3) & exec "$@"' sh "$PYTHON" $FLAGS children.py; echo $?
-#:   miss: there are children from before
+#:   refused: there are children from before
 #: run: sh -c 'export LISTEN_PID=$$; exec "$@"' sh "$PYTHON" $FLAGS activated.py
-#:   miss: LISTEN_PID names this process
+#:   refused: LISTEN_PID names this process
 #: run: PYTHONWARNINGS=default python left.py
 #:   miss: PYTHONWARNINGS
 #= limits
