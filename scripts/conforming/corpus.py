@@ -19,7 +19,7 @@ may also stand in a file `about` of the directory:
     #: miss                                         no image can give it, and none is used
     #: miss: Permission denied                      ... and this is in the reason that is given
     #: refused: a timer is running                   by CRIU no image can give it, and this is in the reason; directly one can
-    #: criu: it has no plan                         only CRIU can bring the image back, and this is in the reason
+    #: criu: is open                                only CRIU can bring the image back, and this is in the reason
     #: every                                        each `python` begins from an image; otherwise one of them has to
     #: either                                       each may begin from one or not, as long as it is right
 

@@ -13,7 +13,7 @@ use crate::image::dump::Dump;
 use crate::image::file::Malformed;
 use crate::image::hazards::WIPE_ON_FORK;
 use crate::image::mapping::{self, PageSink, Place, Placed, Surroundings};
-use crate::image::plan::{self, Plan, Wake};
+use crate::image::plan::{self, Plan, Unplannable, Wake};
 use crate::image::portable::make_portable;
 use crate::key::evidence::Evidence;
 use crate::key::recipe::Recipe;
@@ -134,9 +134,10 @@ impl Examined {
             &mut sink,
         )?;
         let mut sealed = sink.ingest.seal()?;
-        if let Some(plan) = plan(&dump, dumped.wake) {
-            sealed.add_file(plan::FILE, &plan.to_bytes())?;
-        }
+        match plan(&dump, dumped.wake) {
+            Ok(plan) => sealed.add_file(plan::FILE, &plan.to_bytes())?,
+            Err(Unplannable(why)) => sealed.add_file(plan::WHY_NONE, why.as_bytes())?,
+        };
         for (name, bytes) in dump.into_files() {
             if !NOT_NEEDED.contains(&name.as_str()) {
                 sealed.add_file(&name, &bytes)?;
@@ -198,18 +199,11 @@ impl Dumped {
     }
 }
 
-/// How a run brings the image back by itself, if it can.
-fn plan(dump: &Dump, wake: Option<Wake>) -> Option<Plan> {
+/// How a run brings the image back by itself, or why it cannot.
+fn plan(dump: &Dump, wake: Option<Wake>) -> Result<Plan, Unplannable> {
+    let wake = wake.ok_or_else(|| Unplannable("it does not know how to wake by itself".into()))?;
     let size_of = |path: &str| fs::metadata(path).ok().map(|file| file.len());
-    match Plan::compile(dump, wake?, &crate::sys::extended_state(), &size_of) {
-        Ok(plan) => Some(plan),
-        Err(error) => {
-            if std::env::var_os("PYIMG_DEBUG_PLAN").is_some() {
-                eprintln!("no plan: {}", error.0);
-            }
-            None
-        }
-    }
+    Plan::compile(dump, wake, &crate::sys::extended_state(), &size_of)
 }
 
 fn process(dump: &Dump, socket: u32) -> Process {

@@ -23,6 +23,8 @@ use crate::image::dump;
 
 /// Name of the file in the image's directory.
 pub const FILE: &str = "plan";
+/// Name of the file that says, in a text, why there is no plan.
+pub const WHY_NONE: &str = "no-plan";
 /// The version of the format; a plan of another one is not used.
 const VERSION: u32 = 1;
 

@@ -96,7 +96,10 @@ pub struct Complete(Ready);
 /// When there is none, or it is not for this version or machine.
 pub fn read_plan(images: &Path) -> Result<Plan, Refusal> {
     let bytes = fs::read(images.join(plan::FILE)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal("it has no plan".into()),
+        io::ErrorKind::NotFound => Refusal(
+            fs::read_to_string(images.join(plan::WHY_NONE))
+                .unwrap_or_else(|_| "it has no plan".into()),
+        ),
         _ => Refusal(format!("its plan cannot be read: {error}")),
     })?;
     let plan = Plan::parse(&bytes).map_err(|unplannable| Refusal(unplannable.0))?;

@@ -124,14 +124,11 @@ fn check_process(core: &Core, dump: &Dump) -> Result<(), Unplannable> {
     }
     for thread in dump.cores.values().filter_map(|image| image.entries[0].thread_core.as_ref()) {
         let in_section = thread.rseq_entry.as_ref().is_some_and(|rseq| rseq.rseq_cs_pointer() != 0);
-        let no_new_privileges =
-            thread.creds.as_ref().is_some_and(|creds| creds.no_new_privs() != 0);
         for (is_so, what) in [
             (pending(thread.signals_p.as_ref()), "has signals waiting for it"),
             (thread.pdeath_sig() != 0, "ends with its parent"),
             (thread.seccomp_mode() != 0, "has given up system calls"),
             (in_section, "is in a restartable sequence"),
-            (no_new_privileges, "has given up gaining privileges"),
         ] {
             if is_so {
                 return Err(Unplannable(format!("a thread {what}")));
