@@ -89,7 +89,8 @@ Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.
 
 pub(super) const STATS: &str = "\
 A hit is a program that pyrun started from an image, a miss one that it ran with plain
-Python, with the reason. Saved is how long what the program imports took when its image was
+Python, with the reason. For hits it says which engine brought the image back, and why that
+was not `direct`, unless `criu` was asked for. Saved is how long what the program imports took when its image was
 built, less the time that the run took to begin. Runs are counted as long as there is a store;
 those of which nothing could be written are not.";
 
