@@ -436,7 +436,8 @@ fn the_doctor_names_what_is_missing() {
     assert_eq!(report["ok"], false);
     assert_eq!(report["pythons"], serde_json::json!([]));
     let names: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
-    let expected = ["criu", "privilege", "kernel", "runtime-directory", "store", "python"];
+    let expected =
+        ["criu", "privilege", "kernel", "runtime-directory", "direct", "store", "python"];
     assert_eq!(names, expected);
     for missing in ["criu", "python"] {
         let findings = report["findings"].as_array().unwrap();

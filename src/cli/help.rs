@@ -95,8 +95,9 @@ built, less the time that the run took to begin. Runs are counted as long as the
 those of which nothing could be written are not.";
 
 pub(super) const DOCTOR: &str = "\
-It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
-and the Pythons of this machine, and changes nothing.
+It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, whether pyrun
+can bring back images itself, the store and the Pythons of this machine, and changes nothing.
+CRIU is needed to build images, and to use those that pyrun cannot bring back itself.
 
 Exit status: 0 if images can be built and used, 2 if not. Warnings do not count.";
 
