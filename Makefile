@@ -33,7 +33,7 @@ test:
 	scripts/check
 
 bench:
-	scripts/setup --for demo
+	scripts/setup --for bench
 	$(MAKE) all
 	scripts/bench-start
 

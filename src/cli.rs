@@ -387,9 +387,11 @@ pub struct Pyrun {
     /// Use this image and no other, as with PYIMG_IMAGE; plain Python if it does not fit
     #[arg(long, value_name = "NAME", visible_alias = "load-image")]
     pub image: Option<String>,
-    /// How the image is brought back, as with PYIMG_ENGINE; `off` is plain Python
+    /// How the image is brought back, as with PYIMG_ENGINE: `direct`, by which pyrun becomes the
+    /// program, without any privilege; `criu`, by which CRIU restores it as a child of pyrun; `auto`,
+    /// `direct` and where that cannot be `criu` (default); `off` is plain Python
     #[arg(long, value_name = "ENGINE")]
-    #[arg(value_parser = ["auto", "criu", "off"])]
+    #[arg(value_parser = ["auto", "direct", "criu", "off"])]
     pub engine: Option<String>,
     /// What `python` would be given
     #[arg(value_name = "PYTHON-ARGUMENTS", trailing_var_arg = true)]

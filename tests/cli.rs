@@ -258,15 +258,24 @@ fn what_was_saved_is_told() {
         let program = (program > 0).then(|| ProgramId::new([program; 32]));
         store.records().add_run(&RunRecord { at_ns, program, what: what.into(), outcome });
     };
-    let hit = |image: &str, restore_ms: u64, import_ms: u64| {
-        let (restore_ns, import_ns) = (restore_ms * 1_000_000, import_ms * 1_000_000);
-        Outcome::Hit { image: image.into(), restore_ns, import_ns }
-    };
+    let by =
+        |engine: Option<&str>, why: Option<&str>, image: &str, restore_ms: u64, import_ms: u64| {
+            let (restore_ns, import_ns) = (restore_ms * 1_000_000, import_ms * 1_000_000);
+            let (engine, engine_reason) = (engine.map(Into::into), why.map(Into::into));
+            Outcome::Hit { image: image.into(), restore_ns, import_ns, engine, engine_reason }
+        };
     let miss = |code: &str| Outcome::Miss(code.into());
-    run(1, "-m black", hit("data", 12, 412));
-    run(1, "-m black", hit("data", 14, 412));
+    run(1, "-m black", by(Some("direct"), None, "data", 2, 412));
+    run(1, "-m black", by(Some("criu"), Some("there is no memory for it"), "data", 14, 412));
     run(1, "-m black", miss("module-changed"));
-    run(2, "-c import re; print(re.compile('a pattern that is long'))", hit("bare", 12, 4));
+    run(
+        2,
+        "-c import re; print(re.compile('a pattern that is long'))",
+        by(None, None, "bare", 12, 4),
+    );
+    run(2, "-c import re", by(Some("criu"), Some("it has no plan"), "old", 12, 40));
+    run(2, "-c import re", by(Some("criu"), Some("it has no plan"), "old", 12, 40));
+    run(2, "-c import re", by(Some("criu"), None, "old", 12, 40));
     run(3, "/usr/bin/http", miss("no-image"));
     run(3, "/usr/bin/http", miss("no-image"));
     run(0, "-", miss("no-image"));
@@ -427,7 +436,8 @@ fn the_doctor_names_what_is_missing() {
     assert_eq!(report["ok"], false);
     assert_eq!(report["pythons"], serde_json::json!([]));
     let names: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
-    let expected = ["criu", "privilege", "kernel", "runtime-directory", "store", "python"];
+    let expected =
+        ["criu", "privilege", "kernel", "runtime-directory", "direct", "store", "python"];
     assert_eq!(names, expected);
     for missing in ["criu", "python"] {
         let findings = report["findings"].as_array().unwrap();

@@ -108,6 +108,8 @@ fn hits_and_misses_are_counted_with_their_reasons() {
         "engine-off": 1, "flag": 1, "flags-differ": 1, "not-covered": 1
     });
     assert_eq!(of("misses_by_reason"), reasons);
+    assert_eq!(of("hits_by_engine"), serde_json::json!({ "direct": 3 }));
+    assert_eq!(of("engine_reasons"), serde_json::json!({}));
     let number = |value: &Value| value.as_i64().unwrap();
     assert_eq!(number(&of("saved_ns")), number(&of("import_ns")) - number(&of("restore_ns")));
     assert!(number(&of("restore_ns")) > 0);
@@ -131,6 +133,29 @@ fn hits_and_misses_are_counted_with_their_reasons() {
     assert_eq!(lab.stats()["runs"], 0);
     lab.hit(&[&program]);
     assert_eq!(lab.stats()["runs"], 1);
+    lab.sound();
+}
+
+#[test]
+fn hits_are_counted_by_engine() {
+    if !criu() {
+        return;
+    }
+    let lab = lab();
+    lab.hit(&["-c", "import json"]);
+    lab.hit(&["--engine", "criu", "-c", "import json"]);
+    let stats = lab.stats();
+    assert_eq!(stats["hits_by_engine"], serde_json::json!({ "criu": 1, "direct": 1 }));
+    assert_eq!(stats["images"][0]["hits_by_engine"], stats["hits_by_engine"]);
+    assert_eq!(stats["engine_reasons"], serde_json::json!({}), "it was asked for");
+    lab.sound();
+
+    // Something open takes CRIU.
+    let lab = Lab::new(&lab.python, "import json, select; json.kept = select.epoll()");
+    lab.hit(&["-c", "import json"]);
+    let stats = lab.stats();
+    assert_eq!(stats["hits_by_engine"], serde_json::json!({ "criu": 1 }));
+    assert_eq!(stats["programs"][0]["engine_reasons"], serde_json::json!({ "it has no plan": 1 }));
     lab.sound();
 }
 

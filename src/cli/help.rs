@@ -89,13 +89,15 @@ Exit status: 0 if there is an answer, 2 if pyrun's own options are used wrongly.
 
 pub(super) const STATS: &str = "\
 A hit is a program that pyrun started from an image, a miss one that it ran with plain
-Python, with the reason. Saved is how long what the program imports took when its image was
+Python, with the reason. For hits it says which engine brought the image back, and why that
+was not `direct`, unless `criu` was asked for. Saved is how long what the program imports took when its image was
 built, less the time that the run took to begin. Runs are counted as long as there is a store;
 those of which nothing could be written are not.";
 
 pub(super) const DOCTOR: &str = "\
-It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, the store
-and the Pythons of this machine, and changes nothing.
+It looks at CRIU, the privilege that CRIU needs, the kernel, a place on a tmpfs, whether pyrun
+can bring back images itself, the store and the Pythons of this machine, and changes nothing.
+CRIU is needed to build images, and to use those that pyrun cannot bring back itself.
 
 Exit status: 0 if images can be built and used, 2 if not. Warnings do not count.";
 

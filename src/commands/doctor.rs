@@ -1,9 +1,10 @@
 //! `pyimg doctor`: what is there and what is missing, with the command that mends it.
 //!
-//! Nothing is changed and nothing is made, but the directory on a tmpfs that every run
+//! Nothing is changed and nothing is made, but the directory on a tmpfs that every run by CRIU
 //! needs. Each finding stands for itself; what depends on something that is missing is
 //! left out.
 
+mod direct;
 mod machine;
 mod privilege;
 mod pythons;
@@ -16,6 +17,9 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::ui::Printer;
 use pythons::Python;
+
+/// What only builds need, and runs from images that `pyrun` cannot bring back itself.
+const OF_CRIU: [&str; 4] = ["criu", "privilege", "kernel", "runtime-directory"];
 
 /// `pyimg doctor --json`
 #[derive(Debug, Serialize)]
@@ -31,7 +35,7 @@ struct Report {
 /// One thing that was looked at.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
-    /// What it is: `criu`, `privilege`, `kernel`, `runtime-directory`, `store`, `python`.
+    /// What it is: `criu`, `privilege`, `kernel`, `runtime-directory`, `direct`, `store`, `python`.
     name: &'static str,
     /// How it is.
     status: Status,
@@ -49,7 +53,7 @@ enum Status {
     Ok,
     /// It works, but not as well as it could, or perhaps not always.
     Warning,
-    /// Images cannot be built or used because of it.
+    /// Images cannot be built because of it, or not used.
     Failed,
 }
 
@@ -88,12 +92,17 @@ pub(super) fn run(args: &cli::Doctor, printer: &Printer) -> Result<()> {
         return Ok(());
     }
     let names: Vec<_> = failed.iter().map(|finding| finding.name).collect();
-    Err(Error::environment(format!("images cannot be built or used here: {}", names.join(", "))))
+    let what = match names.iter().all(|name| OF_CRIU.contains(name)) {
+        true => "images cannot be built here, nor those used that take CRIU",
+        false => "images cannot be built or used here",
+    };
+    Err(Error::environment(format!("{what}: {}", names.join(", "))))
 }
 
 impl Report {
     fn new() -> Self {
         let mut findings = machine::look();
+        findings.push(direct::look());
         findings.push(store::look());
         let (finding, pythons) = pythons::look();
         findings.push(finding);

@@ -18,6 +18,9 @@ use crate::ui::{Printer, human};
 /// Characters of what a program is called that fit into a line with the rest.
 const WHAT: usize = 44;
 
+/// Characters of a reason.
+const WHY: usize = 80;
+
 /// Lines of a table; JSON has all.
 const MOST: usize = 20;
 
@@ -51,6 +54,10 @@ struct CountsView {
     misses: u64,
     /// These by the code of the reason.
     misses_by_reason: BTreeMap<String, u64>,
+    /// Hits by the engine that brought the image back, as far as that was recorded.
+    hits_by_engine: BTreeMap<String, u64>,
+    /// Those by `criu` by the reason why they were not `direct`, where `criu` was not asked for.
+    engine_reasons: BTreeMap<String, u64>,
     /// How long the imports of all hits take, in nanoseconds.
     import_ns: u64,
     /// How long all hits took to begin, in nanoseconds.
@@ -77,6 +84,10 @@ struct ImageCounts {
     image: Option<String>,
     /// How many runs began from it.
     hits: u64,
+    /// These by the engine that brought it back, as far as that was recorded.
+    hits_by_engine: BTreeMap<String, u64>,
+    /// Those by `criu` by the reason why they were not `direct`, where `criu` was not asked for.
+    engine_reasons: BTreeMap<String, u64>,
     /// How long its imports take that many times, in nanoseconds.
     import_ns: u64,
     /// How long these runs took to begin, in nanoseconds.
@@ -94,6 +105,8 @@ impl From<&Counts> for CountsView {
             hits: counts.hits,
             misses: counts.missed(),
             misses_by_reason: counts.misses.clone(),
+            hits_by_engine: counts.engines.clone(),
+            engine_reasons: counts.engine_reasons.clone(),
             import_ns: counts.import_ns,
             restore_ns: counts.restore_ns,
             saved_ns: counts.saved_ns(),
@@ -126,6 +139,8 @@ impl Statistics {
             .map(|(name, counts)| ImageCounts {
                 image: named(name),
                 hits: counts.hits,
+                hits_by_engine: counts.engines.clone(),
+                engine_reasons: counts.engine_reasons.clone(),
                 import_ns: counts.import_ns,
                 restore_ns: counts.restore_ns,
                 saved_ns: counts.saved_ns(),
@@ -183,6 +198,9 @@ fn text(statistics: &Statistics, since_ns: i64) -> String {
         },
         saved(all.hits, all.saved_ns)
     )];
+    if !all.hits_by_engine.is_empty() {
+        parts.push(engines(all));
+    }
     if all.misses > 0 {
         parts.push(reasons(all));
     }
@@ -193,12 +211,40 @@ fn text(statistics: &Statistics, since_ns: i64) -> String {
     parts.join("\n\n")
 }
 
+/// Hits by engine, and those of an engine by the reason for it.
+fn engines(all: &CountsView) -> String {
+    let why: u64 = all.engine_reasons.values().sum();
+    let mut rows = Vec::new();
+    for (engine, hits) in by_number(&all.hits_by_engine) {
+        // Only one has reasons, and it may have been asked for besides.
+        let explained = if engine == "criu" { why.min(hits) } else { 0 };
+        if hits > explained {
+            let asked = if engine == "criu" { "it was asked for" } else { "" };
+            rows.push([engine.to_owned(), (hits - explained).to_string(), asked.to_owned()]);
+        }
+        if explained > 0 {
+            rows.extend(by_number(&all.engine_reasons).map(|(reason, hits)| {
+                let reason = if reason.is_empty() { OTHERS } else { reason };
+                [engine.to_owned(), hits.to_string(), human::shorten(reason, WHY)]
+            }));
+        }
+    }
+    let head = [("ENGINE", Align::Left), ("HITS", Align::Right), ("WHY NOT DIRECT", Align::Left)];
+    with_head(head, &rows)
+}
+
+/// The largest first.
+fn by_number(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
+    let mut all: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    all.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+    all.into_iter()
+}
+
 fn reasons(all: &CountsView) -> String {
-    let mut reasons: Vec<_> = all.misses_by_reason.iter().collect();
-    reasons.sort_by_key(|(code, count)| (std::cmp::Reverse(**count), *code));
     let head = [("REASON", Align::Left), ("MISSES", Align::Right)];
-    let rows: Vec<_> =
-        reasons.iter().map(|(code, count)| [(*code).clone(), count.to_string()]).collect();
+    let rows: Vec<_> = by_number(&all.misses_by_reason)
+        .map(|(code, count)| [code.to_owned(), count.to_string()])
+        .collect();
     with_head(head, &rows)
 }
 
@@ -226,6 +272,7 @@ fn images(images: &[ImageCounts]) -> String {
     let head = [
         ("IMAGE", Align::Left),
         ("HITS", Align::Right),
+        ("ENGINE", Align::Left),
         ("IMPORT", Align::Right),
         ("RESTORE", Align::Right),
         ("SAVED", Align::Right),
@@ -238,6 +285,7 @@ fn images(images: &[ImageCounts]) -> String {
         [
             human::shorten(one.image.as_deref().unwrap_or(OTHERS), WHAT),
             one.hits.to_string(),
+            names(&one.hits_by_engine),
             each(one, one.import_ns),
             each(one, one.restore_ns),
             saved(one.hits, one.saved_ns),
@@ -245,6 +293,14 @@ fn images(images: &[ImageCounts]) -> String {
         ]
     };
     cut(with_head(head, &images.iter().take(MOST).map(row).collect::<Vec<_>>()), images.len())
+}
+
+/// The engines, the one with most hits first.
+fn names(engines: &BTreeMap<String, u64>) -> String {
+    match by_number(engines).map(|(engine, _)| engine).collect::<Vec<_>>() {
+        none if none.is_empty() => "-".into(),
+        engines => engines.join(", "),
+    }
 }
 
 /// Says how many lines a table lacks.

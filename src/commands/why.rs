@@ -156,10 +156,12 @@ impl From<&Examined> for ImageView {
             usable: image.verdict.is_ok(),
             reason: image.verdict.as_ref().err().map(Reason::from),
             engine: image.verdict.as_ref().ok().map(By::name),
-            engine_reason: match &image.verdict {
-                Ok(By::Criu(Some(refusal))) => Some(refusal.to_string()),
-                _ => None,
-            },
+            engine_reason: image
+                .verdict
+                .as_ref()
+                .ok()
+                .and_then(By::refusal)
+                .map(ToString::to_string),
             saves_ns: image.saves_ns,
             restore_ns: image.restore_ns,
             import_ns: image.import_ns,

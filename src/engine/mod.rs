@@ -38,6 +38,14 @@ impl By {
             Self::Criu(_) => "criu",
         }
     }
+
+    /// Why it is not [`By::Direct`]; nothing if it is, or another was asked for.
+    pub fn refusal(&self) -> Option<&direct::Refusal> {
+        match self {
+            Self::Direct => None,
+            Self::Criu(refusal) => refusal.as_ref(),
+        }
+    }
 }
 
 impl std::fmt::Display for By {

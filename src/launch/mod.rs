@@ -268,7 +268,7 @@ impl Launch<'_> {
         }
         drop(request);
         situation.store.note_use(&chosen.id);
-        situation.remembered.note_hit(&self.start, restore, &chosen, decision.as_ref());
+        situation.remembered.note_hit(&self.start, restore, &chosen, &by, decision.as_ref());
         trace::finish("hit");
         let program = match program {
             Ok(program) => program,

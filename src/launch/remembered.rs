@@ -16,9 +16,13 @@ use super::decision::Decision;
 use super::miss::Miss;
 use super::program::what;
 use super::source::Source;
+use crate::engine::By;
 use crate::engine::request::Recording;
 use crate::key::interpreter::Interpreter;
 use crate::store::{self, Outcome, Outlook, Program, ProgramId, Records, RunRecord};
+
+/// Characters of the reason why an engine was taken that are recorded.
+const ENGINE_REASON: usize = 200;
 
 /// When a run began.
 #[derive(Debug, Clone, Copy)]
@@ -120,13 +124,14 @@ impl Remembered {
         })
     }
 
-    /// Records that the program runs from an image, after so long, and what was decided, if
-    /// that is news.
+    /// Records that the program runs from an image, after so long and by which engine, and what
+    /// was decided, if that is news.
     pub fn note_hit(
         &self,
         start: &Start,
         restore: Duration,
         image: &Chosen,
+        by: &By,
         decision: Option<&Decision>,
     ) {
         // What the program imports of it, if that is known.
@@ -139,6 +144,8 @@ impl Remembered {
                 image: image.name.clone(),
                 restore_ns: u64::try_from(restore.as_nanos()).unwrap_or(u64::MAX),
                 import_ns,
+                engine: Some(by.name().into()),
+                engine_reason: by.refusal().map(|why| why.0.chars().take(ENGINE_REASON).collect()),
             },
         });
         // What the user was told and what was found out have come to their end.

@@ -67,6 +67,12 @@ pub enum Outcome {
         restore_ns: u64,
         /// How long the imports take that the image had behind it, in nanoseconds.
         import_ns: u64,
+        /// What brought the image back; nothing in records of a time when there was but one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine: Option<String>,
+        /// Why that was not the one that is preferred, if another was not asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine_reason: Option<String>,
     },
     /// It was plain Python, and the code of the reason.
     Miss(String),

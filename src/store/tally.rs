@@ -15,6 +15,10 @@ const OTHERS: &str = "";
 /// time ago are counted together.
 const COUNTED: usize = 1000;
 
+/// Engines, and reasons for them, that are counted one by one; some name a file or a size.
+const ENGINES: usize = 4;
+const ENGINE_REASONS: usize = 16;
+
 /// What came of some runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -26,6 +30,13 @@ pub struct Counts {
     pub restore_ns: u64,
     /// How long the imports of all hits take, in nanoseconds.
     pub import_ns: u64,
+    /// How many hits there were by each engine, as far as that was recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engines: BTreeMap<String, u64>,
+    /// How many hits were not brought back by the engine that is preferred, by the reason; further
+    /// reasons are counted together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_reasons: BTreeMap<String, u64>,
     /// When the last one was, in nanoseconds since 1970.
     pub last_ns: i64,
 }
@@ -69,10 +80,16 @@ impl Counts {
 
     fn add(&mut self, run: &RunRecord) {
         match &run.outcome {
-            Outcome::Hit { restore_ns, import_ns, .. } => {
+            Outcome::Hit { restore_ns, import_ns, engine, engine_reason, .. } => {
                 self.hits += 1;
                 self.restore_ns = self.restore_ns.saturating_add(*restore_ns);
                 self.import_ns = self.import_ns.saturating_add(*import_ns);
+                if let Some(engine) = engine {
+                    count(&mut self.engines, engine, 1, ENGINES);
+                }
+                if let Some(reason) = engine_reason {
+                    count(&mut self.engine_reasons, reason, 1, ENGINE_REASONS);
+                }
             }
             Outcome::Miss(code) => *self.misses.entry(code.clone()).or_default() += 1,
         }
@@ -86,8 +103,20 @@ impl Counts {
         }
         self.restore_ns = self.restore_ns.saturating_add(other.restore_ns);
         self.import_ns = self.import_ns.saturating_add(other.import_ns);
+        for (engine, hits) in &other.engines {
+            count(&mut self.engines, engine, *hits, ENGINES);
+        }
+        for (reason, hits) in &other.engine_reasons {
+            count(&mut self.engine_reasons, reason, *hits, ENGINE_REASONS);
+        }
         self.last_ns = self.last_ns.max(other.last_ns);
     }
+}
+
+/// Counts so many more of a kind, or, where there are too many kinds already, of the others.
+fn count(kinds: &mut BTreeMap<String, u64>, kind: &str, more: u64, most: usize) {
+    let is_known = kinds.contains_key(kind) || kinds.len() < most;
+    *kinds.entry(if is_known { kind } else { OTHERS }.to_owned()).or_default() += more;
 }
 
 impl Tally {

@@ -345,7 +345,8 @@ fn record(store: &Path) -> Result<()> {
     let (records, id) = (store.records(), ProgramId::new([7; 32]));
     for at_ns in 1..=3 {
         let image = "one".into();
-        let outcome = Outcome::Hit { image, restore_ns: 1, import_ns: 2 };
+        let (engine, engine_reason) = (Some("direct".into()), None);
+        let outcome = Outcome::Hit { image, restore_ns: 1, import_ns: 2, engine, engine_reason };
         let what = "-m one".into();
         records.add_run(&RunRecord { at_ns, program: Some(id), what, outcome });
         let misses = at_ns as u32;

@@ -15,8 +15,17 @@ fn program(number: u32) -> ProgramId {
 
 fn hit(at_ns: i64, number: u32, image: &str) -> RunRecord {
     let image = image.into();
-    let outcome = Outcome::Hit { image, restore_ns: 10, import_ns: 300 };
+    let (engine, engine_reason) = (Some("direct".into()), None);
+    let outcome = Outcome::Hit { image, restore_ns: 10, import_ns: 300, engine, engine_reason };
     RunRecord { at_ns, program: Some(program(number)), what: format!("-m {number}"), outcome }
+}
+
+fn by_criu(at_ns: i64, reason: Option<String>) -> RunRecord {
+    let mut run = hit(at_ns, 1, "data");
+    if let Outcome::Hit { engine, engine_reason, .. } = &mut run.outcome {
+        (*engine, *engine_reason) = (Some("criu".into()), reason);
+    }
+    run
 }
 
 fn miss(at_ns: i64, what: &str, code: &str) -> RunRecord {
@@ -78,6 +87,53 @@ fn runs_are_counted_by_reason_program_and_image() {
     records.add_run(&hit(since + 5, 1, "data"));
     let tally = store.tally().unwrap();
     assert_eq!((tally.since_ns, counted(&tally)), (since, (1, 0)));
+}
+
+#[test]
+fn hits_are_counted_by_engine_and_why() {
+    let (_dir, store) = store();
+    let records = store.records();
+    records.add_run(&hit(1, 1, "data"));
+    records.add_run(&by_criu(2, None));
+    records.add_run(&by_criu(3, Some("it has no plan".into())));
+    // As it was written when there was but one engine.
+    let mut log = fs::File::options().append(true).open(store.layout.run_log()).unwrap();
+    let old = r#"{"at_ns":4,"what":"x","hit":{"image":"data","restore_ns":9,"import_ns":99}}"#;
+    writeln!(log, "{old}").unwrap();
+    let engines = BTreeMap::from([("criu".into(), 2), ("direct".into(), 1)]);
+    let reasons = BTreeMap::from([("it has no plan".into(), 1)]);
+    for folded in [false, true] {
+        if folded {
+            store.fold_runs().unwrap();
+        }
+        let tally = store.tally().unwrap();
+        for counts in [&tally.all, &tally.images["data"]] {
+            assert_eq!((counts.hits, &counts.engines), (4, &engines));
+            assert_eq!(counts.engine_reasons, reasons);
+        }
+    }
+
+    // A tally of that time, too.
+    let text = fs::read_to_string(store.layout.tally()).unwrap();
+    let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in ["engines", "engine_reasons"] {
+        before["all"].as_object_mut().unwrap().remove(field).unwrap();
+    }
+    fs::write(store.layout.tally(), before.to_string()).unwrap();
+    let tally = store.tally().unwrap();
+    assert_eq!((tally.all.hits, tally.all.engines.len()), (4, 0));
+    assert_eq!(tally.images["data"].engines, engines);
+
+    // Reasons that name a size are many.
+    for number in 0..100 {
+        records.add_run(&by_criu(5, Some(format!("its data of {number} bytes is over the limit"))));
+    }
+    store.fold_runs().unwrap();
+    records.add_run(&by_criu(6, Some("one more".into())));
+    let tally = store.tally().unwrap();
+    assert_eq!(tally.all.engines["criu"], 101);
+    assert_eq!((tally.all.engine_reasons.len(), tally.all.engine_reasons[""]), (17, 85));
+    assert_eq!(tally.images["data"].engine_reasons.values().sum::<u64>(), 102);
 }
 
 #[test]

@@ -1,0 +1,153 @@
+"""What scripts/bench-start puts beside a run from an image, and what is no command for a user: a forked warm Python, and
+the floor, which is the same mappings and the same pages written without a Python. It says what they are.
+"""
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+from pathlib import Path
+
+import benching
+from benching import DEADLINE, Failed, output_of
+
+PAGE = 4096
+# A Python that has imported what the image holds, and forks for each line that names a program. It answers with wait
+# status, begin, end, CPU time and minor faults of the child. Collected and frozen, so that fork copies the least.
+RESIDENT = """import atexit, gc, json, os, sys, threading, time
+answers, programs = open(int(sys.argv[1]), "w"), json.loads(sys.argv[2])
+exec(sys.argv[3])
+def child(text):
+    status = 0
+    try:
+        exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    os._exit(status)
+gc.collect()
+gc.freeze()
+print("ready", file=answers, flush=True)
+while name := sys.stdin.readline().strip():
+    begin = time.monotonic_ns()
+    pid = os.fork()
+    if pid == 0:
+        child(programs[name])
+    _, status, usage = os.wait4(pid, 0)
+    end = time.monotonic_ns()
+    print(status, begin, end, usage.ru_utime + usage.ru_stime, usage.ru_minflt, file=answers, flush=True)
+"""
+
+
+class Resident:
+    """A Python that has imported everything and forks when it is told to; standard output goes to the file `out`."""
+
+    def __init__(self, python, imports, programs, env, out, errors):
+        self.kind = python, imports, programs, env
+        read, write = os.pipe()
+        argv = [python, "-c", RESIDENT, str(write), json.dumps(programs), imports]
+        with open(out, "wb") as out, open(errors, "ab") as errors:
+            self.process = subprocess.Popen(argv, env=env,
+                                            stdin=subprocess.PIPE, stdout=out, stderr=errors, pass_fds=[write])
+        os.close(write)
+        self.answers = open(read)
+        if self.answers.readline() != "ready\n":
+            raise Failed(f"the resident Python did not start: {Path(errors.name).read_text(errors='replace').strip()}")
+
+    def another(self, out, errors):
+        """One of the same kind with another standard output and error."""
+        return Resident(*self.kind, out, errors)
+
+    def run(self, program):
+        """As benching.timed, for a child of it."""
+        signal.alarm(DEADLINE)
+        try:
+            self.process.stdin.write(program.encode() + b"\n")
+            self.process.stdin.flush()
+            answer = self.answers.readline().split()
+        finally:
+            signal.alarm(0)
+        if len(answer) != 5:
+            raise Failed("the resident Python has ended")
+        begin, end = int(answer[1]), int(answer[2])
+        return int(answer[0]), (end - begin) / 1e6, float(answer[3]) * 1e3, int(answer[4]), begin, end
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(DEADLINE)
+        self.answers.close()
+
+
+# ---- the floor ----
+
+
+def mappings_of(pid):
+    """What a process has mapped, but for what the kernel provides: files, mappings, and runs of pages written."""
+    files, mappings, written = [], [], []
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
+        for text in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, protection, offset, _, _, *name = text.split(None, 5)
+            name = name[0] if name else ""
+            if name in ("[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]"):
+                continue
+            start, end = (int(address, 16) for address in place.split("-"))
+            prot = sum(bit for letter, bit in (("r", 1), ("w", 2), ("x", 4)) if letter in protection)
+            flags = (1 if protection[3] == "s" else 2) | (0 if name.startswith("/") else 0x20)  # of them MAP_ANONYMOUS
+            if name.startswith("/") and name not in files:
+                files.append(name)
+            file = files.index(name) if name.startswith("/") else -1
+            mappings.append((start, end - start, prot, flags, file, int(offset, 16)))
+            if prot & 2:
+                pages = (end - start) // PAGE
+                states = struct.unpack(f"<{pages}Q", os.pread(pagemap.fileno(), pages * 8, start // PAGE * 8))
+                # In memory, and neither a file's nor shared: so it was written to.
+                for page in (number for number, state in enumerate(states) if state >> 63 and not state >> 61 & 1):
+                    address = start + page * PAGE
+                    if written and sum(written[-1]) == address:
+                        written[-1][1] += PAGE
+                    else:
+                        written.append([address, PAGE])
+    return files, mappings, written
+
+
+def make_floor(pyrun, image, env, work):
+    """Compiles the floor of the image; None if no process has become a program of it."""
+    stop, errors = "import os; os.kill(os.getpid(), 19)", Path(work, "stopped")
+    with errors.open("wb") as said:
+        process = subprocess.Popen([pyrun, "--image", image, "--engine", "direct", "-c", stop],
+                                   env={**env, "PYIMG_LOG": "miss"}, stderr=said)
+    signal.alarm(DEADLINE)
+    try:
+        os.waitpid(process.pid, os.WUNTRACED)
+        if errors.read_bytes():
+            return None
+        files, mappings, written = mappings_of(process.pid)
+    finally:
+        signal.alarm(0)
+        process.kill()
+        process.wait()
+    place = benching.BUILT.parent / "bench-start"
+    place.mkdir(parents=True, exist_ok=True)
+    table = [f"static const char *const files[] = {{{', '.join(map(json.dumps, files))}{', ' if files else ''}NULL}};"]
+    for kind, name, entries in (("mapping", "mappings", mappings), ("run", "written", written)):
+        # Of a run the length is in bytes here, and in pages there.
+        rows = (entry if kind == "mapping" else (entry[0], entry[1] // PAGE) for entry in entries)
+        lines = "".join(f"    {{{', '.join(map(str, row))}}},\n" for row in rows)
+        table.append(f"static const struct {kind} {name}[] = {{\n{lines}    {{0}},\n}};")
+    (place / "floor-table.h").write_text("\n".join(table) + "\n")
+    # Neither the image of a Python that is linked to a fixed address, nor one of another, has anything at this one.
+    fixed = ["-static", "-no-pie", "-fno-pie", "-Wl,-Ttext-segment=0x60000000"]
+    source = Path(__file__).resolve().parent / "floor.c"
+    output_of([find_compiler(), "-O2", *fixed, "-I", str(place), "-o", str(place / "floor"), str(source)], os.environ)
+    return str(place / "floor")
+
+
+def find_compiler():
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise Failed("there is no C compiler for the floor", "run scripts/setup", 2)
+    return compiler
