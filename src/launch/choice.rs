@@ -27,18 +27,19 @@ use crate::store::{self, Candidate, CandidateQuery, Files, Image, ImageId, Reade
 use crate::trace;
 
 /// What a small image spares besides imports, in nanoseconds: the interpreter's own start,
-/// less what `pyrun` and CRIU take.
-const SPARED_NS: u64 = 5_000_000;
+/// less what `pyrun` takes.
+const SPARED_NS: u64 = 12_000_000;
 /// What a megabyte of memory adds to a restore, in nanoseconds.
-const NS_PER_MEGABYTE: u64 = 100_000;
+const NS_PER_MEGABYTE: u64 = 90_000;
 
 /// How much longer a program takes to begin from an image of so many bytes than in bare
 /// Python, in nanoseconds, imports aside.
 ///
-/// Measured with `-c pass`, paired, in 400 rounds (CPython 3.11, least of all rounds): an image
-/// of 10 MB (`json`) begins 4.2 ms before bare Python, one of 58 MB (`numpy`) 0.4 ms
-/// before it, one of 116 MB (`numpy, pandas`) 6.9 ms after it. It need not be exact: imports
-/// that are worth an image take tens of milliseconds.
+/// Measured with `-c pass` and the engine `direct` (CPython 3.11, medians, where bare Python takes
+/// 19 to 21 ms): an image of 11 MB (nothing imported) begins 14 ms before bare Python, one of
+/// 117 MB (`numpy, pandas`) 4 to 6 ms before it. By CRIU the latter begins 7 to 12 ms after it,
+/// but few images need CRIU. It need not be exact: imports that are worth an image take tens of
+/// milliseconds.
 pub fn restore_ns(bytes: u64) -> u64 {
     (bytes / 1_000_000).saturating_mul(NS_PER_MEGABYTE).saturating_sub(SPARED_NS)
 }

@@ -64,6 +64,7 @@ unsafe extern "C" {
 pub struct Area {
     start: u64,
     length: u64,
+    mapped: Mapped,
     /// Where the next bytes go.
     next: u64,
     /// Where the next of the kernel's pages go.
@@ -97,12 +98,13 @@ impl Area {
         };
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
         let protection = (libc::PROT_READ | libc::PROT_WRITE) as u32;
-        if !map_free(start, length, protection, flags, -1, 0)? {
+        let Some(mapped) = Mapped::new(start, length, protection, flags, -1, 0)? else {
             return Err(Refusal("an address is taken".into()));
-        }
+        };
         Ok(Self {
             start,
             length,
+            mapped,
             next: start + PAGE_SIZE + STACK,
             aside: start + length - ASIDE,
             steps: 0,
@@ -112,7 +114,7 @@ impl Area {
 
     /// Its addresses.
     pub fn whole(&self) -> Range<u64> {
-        self.start..self.start + self.length
+        self.mapped.range()
     }
 
     /// Puts bytes into it and says where they are: at a multiple of 16.
@@ -178,12 +180,6 @@ impl Area {
     }
 }
 
-impl Drop for Area {
-    fn drop(&mut self) {
-        unmap(self.whole());
-    }
-}
-
 /// The blake3 of the kernel's code in this process.
 pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
     // SAFETY: the kernel has mapped the range, readable, for as long as the process lives, and
@@ -213,42 +209,70 @@ pub fn run(steps: &Steps) -> io::Result<()> {
     Ok(())
 }
 
-/// Maps memory where nothing is; false if something is there.
-///
-/// # Errors
-/// When it cannot be mapped.
-pub fn map_free(
-    start: u64,
-    length: u64,
-    protection: u32,
-    flags: u32,
-    descriptor: RawFd,
-    offset: u64,
-) -> io::Result<bool> {
-    let flags = flags as libc::c_int | libc::MAP_FIXED_NOREPLACE;
-    let (length, protection) = (length as usize, protection as libc::c_int);
-    // SAFETY: MAP_FIXED_NOREPLACE replaces nothing that is mapped, and what is new nobody has a
-    // reference to.
-    let mapped = unsafe {
-        libc::mmap(start as *mut _, length, protection, flags, descriptor, offset.cast_signed())
-    };
-    if mapped == libc::MAP_FAILED {
-        let error = io::Error::last_os_error();
-        return if error.raw_os_error() == Some(libc::EEXIST) { Ok(false) } else { Err(error) };
-    }
-    if mapped as u64 != start {
-        // A kernel before 4.17, which takes the address for a wish.
-        // SAFETY: it was mapped just now, and nobody has a reference into it.
-        unsafe { libc::munmap(mapped, length) };
-        return Ok(false);
-    }
-    Ok(true)
+/// Memory that was mapped where nothing was, and that nobody has a reference to. It is unmapped
+/// when dropped.
+#[derive(Debug)]
+pub struct Mapped {
+    range: Range<u64>,
 }
 
-/// Unmaps memory that [`map_free`] has mapped.
-pub fn unmap(range: Range<u64>) {
-    // SAFETY: by the contract, nothing of this program is there, nor has a reference to it.
-    unsafe { libc::munmap(range.start as *mut _, (range.end - range.start) as usize) };
+impl Mapped {
+    /// Maps memory; none if something is there already.
+    ///
+    /// # Errors
+    /// When it cannot be mapped.
+    pub fn new(
+        start: u64,
+        length: u64,
+        protection: u32,
+        flags: u32,
+        descriptor: RawFd,
+        offset: u64,
+    ) -> io::Result<Option<Self>> {
+        let flags = flags as libc::c_int | libc::MAP_FIXED_NOREPLACE;
+        let (size, protection) = (length as usize, protection as libc::c_int);
+        let offset = offset.cast_signed();
+        // SAFETY: MAP_FIXED_NOREPLACE replaces nothing that is mapped, and what is new nobody has
+        // a reference to.
+        let mapped =
+            unsafe { libc::mmap(start as *mut _, size, protection, flags, descriptor, offset) };
+        if mapped == libc::MAP_FAILED {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::EEXIST) { Ok(None) } else { Err(error) };
+        }
+        let start_of_it = mapped as u64;
+        // A kernel before 4.17 takes the address for a wish: then it is unmapped again.
+        let mapped = Self { range: start_of_it..start_of_it + length };
+        Ok((start_of_it == start).then_some(mapped))
+    }
+
+    /// Its addresses.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// Takes in memory that begins where this ends; gives it back if it does not.
+    pub fn join(&mut self, next: Self) -> Option<Self> {
+        if next.range.start != self.range.end {
+            return Some(next);
+        }
+        self.range.end = next.range.end;
+        next.keep();
+        None
+    }
+
+    /// It stays mapped for ever.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let Range { start, end } = self.range;
+        // SAFETY: it was mapped by `new`, where nothing was, and nobody has a reference into it.
+        unsafe { libc::munmap(start as *mut _, (end - start) as usize) };
+    }
 }
 
 /// Has the kernel write no more into the C library's area for restartable sequences, which is

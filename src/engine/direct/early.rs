@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
 
-use super::area;
+use super::area::Mapped;
 use super::steps::protection_while_filled;
 use crate::image::plan::Region;
 
@@ -14,7 +14,7 @@ use crate::image::plan::Region;
 #[derive(Debug, Default)]
 pub struct Early {
     /// In order; what touches is one.
-    ranges: Vec<Range<u64>>,
+    all: Vec<Mapped>,
 }
 
 impl Early {
@@ -25,38 +25,34 @@ impl Early {
     pub fn map(&mut self, region: &Region, descriptor: RawFd, offset: u64) -> io::Result<bool> {
         let Region { start, length, flags, .. } = *region;
         let protection = protection_while_filled(region);
-        if !area::map_free(start, length, protection, flags, descriptor, offset)? {
+        let Some(mapped) = Mapped::new(start, length, protection, flags, descriptor, offset)?
+        else {
             return Ok(false);
-        }
-        match self.ranges.last_mut().filter(|last| last.end == start) {
-            Some(last) => last.end += length,
-            None => self.ranges.push(start..start + length),
-        }
+        };
+        let apart = match self.all.last_mut() {
+            Some(last) => last.join(mapped),
+            None => Some(mapped),
+        };
+        self.all.extend(apart);
         Ok(true)
     }
 
     /// Whether this address was mapped.
     pub fn has(&self, address: u64) -> bool {
-        let after = self.ranges.partition_point(|range| range.start <= address);
-        after > 0 && address < self.ranges[after - 1].end
+        let after = self.all.partition_point(|mapped| mapped.range().start <= address);
+        after > 0 && address < self.all[after - 1].range().end
     }
 
     /// These ranges with another one, which is none of them.
     pub fn and(&self, other: Range<u64>) -> Vec<Range<u64>> {
-        let mut all = self.ranges.clone();
+        let mut all: Vec<_> = self.all.iter().map(Mapped::range).collect();
         let at = all.partition_point(|range| range.start < other.start);
         all.insert(at, other);
         all
     }
 
     /// It is the program's from now on.
-    pub fn keep(mut self) {
-        self.ranges.clear();
-    }
-}
-
-impl Drop for Early {
-    fn drop(&mut self) {
-        self.ranges.drain(..).for_each(area::unmap);
+    pub fn keep(self) {
+        self.all.into_iter().for_each(Mapped::keep);
     }
 }
