@@ -254,6 +254,9 @@ mod tests {
         assert_eq!(fixed, 72);
         assert_eq!(&bytes[fixed..fixed + 8], 0x1000_u64.to_le_bytes());
         assert_eq!(&bytes[fixed + 8..fixed + 12], 77_u32.to_le_bytes());
-        assert_eq!(&bytes[fixed + 32..], b"/tmp\0black\0-m\0x\0python3\0A=b=c\0/r\0k\nl\n\0o\n\0");
+        assert_eq!(
+            &bytes[fixed + 32..],
+            b"/tmp\0black\0-m\0x\0python3\0A=b=c\0/r\0k\nl\n\0o\n\0/p\0image 1\0"
+        );
     }
 }
