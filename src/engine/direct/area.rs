@@ -188,6 +188,18 @@ pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
     blake3::hash(code).into()
 }
 
+/// How many bytes the kernel wants to be told about a process's memory (`PR_SET_MM_MAP_SIZE` of
+/// `prctl(2)`); none if it wants nothing.
+pub fn size_of_bounds() -> Option<u32> {
+    let mut size = 0_u32;
+    let zero: libc::c_ulong = 0;
+    // SAFETY: the call writes a word to `size` and does nothing else.
+    let status = unsafe {
+        libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE, &raw mut size, zero, zero)
+    };
+    (status == 0).then_some(size)
+}
+
 /// Makes steps at once that fill what [`super::early`] has mapped.
 ///
 /// # Errors

@@ -118,6 +118,7 @@ pub fn read_plan(images: &Path) -> Result<Plan, Refusal> {
 pub fn examine(images: &Path) -> Result<(), Refusal> {
     let plan = read_plan(images)?;
     check_limits(&plan)?;
+    check_kernel()?;
     provided(&plan, &Maps::read()?).map(|_| ())
 }
 
@@ -135,6 +136,7 @@ impl Ready {
         prefetched: &[Range<u64>],
     ) -> Result<Self, Refusal> {
         check_limits(plan)?;
+        check_kernel()?;
         let maps = Maps::read()?;
         let mut files = Vec::new();
         let pack_numbers =
@@ -223,13 +225,22 @@ fn check_alone() -> Result<(), Refusal> {
     let begun = Instant::now();
     loop {
         // A link for each thread, and the two of any directory.
-        match fs::metadata("/proc/self/task")?.nlink() - 2 {
+        match fs::metadata("/proc/self/task")?.nlink().saturating_sub(2) {
             1 => return Ok(()),
             threads if begun.elapsed() > PATIENCE => {
                 return Err(Refusal(format!("pyrun has {threads} threads")));
             }
             _ => std::thread::yield_now(),
         }
+    }
+}
+
+/// The kernel must be one that lets a process say where its code, data and stack are
+/// (`CONFIG_CHECKPOINT_RESTORE`).
+fn check_kernel() -> Result<(), Refusal> {
+    match area::size_of_bounds() {
+        Some(steps::BOUNDS) => Ok(()),
+        _ => Err(Refusal("the kernel cannot be told where the program's memory is".into())),
     }
 }
 

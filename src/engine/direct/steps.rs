@@ -16,6 +16,8 @@ const LOWEST: u64 = 0x1_0000;
 const MOST_PARTS: usize = 1024;
 /// `ARCH_SET_FS` of `arch_prctl(2)`.
 const SET_FS: u64 = 0x1002;
+/// Bytes of `struct prctl_mm_map` (`linux/prctl.h`).
+pub const BOUNDS: u32 = 13 * 8;
 /// Ends a list of steps.
 const END: u64 = u64::MAX;
 /// Words of a step, and which of them is the answer that it has to give.
@@ -120,10 +122,8 @@ impl Steps {
             plan.bounds.fields.iter().flat_map(|word| word.to_le_bytes()).collect();
         map.extend(at.to_le_bytes());
         map.extend((auxiliary.len() as u32).to_le_bytes());
-        let set = |at| {
-            let length = 13 * 8; // bytes of `struct prctl_mm_map`
-            [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, at, length, 0, 0]
-        };
+        let set =
+            |at| [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, at, BOUNDS.into(), 0, 0];
         if executable >= 0 {
             let with = area.put(&[&map[..], &executable.to_le_bytes()].concat());
             self.attempt(libc::SYS_prctl, set(with));
