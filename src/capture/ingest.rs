@@ -73,7 +73,7 @@ impl Dumped {
         let process = process(&dump, self.socket_inode);
         make_portable(&mut dump);
         for vma in &mut dump.memory_mut().vmas {
-            if self.wiped_on_fork.contains(&vma.start()) {
+            if self.untold.wiped_on_fork.contains(&vma.start()) {
                 vma.set_madv(vma.madv() | WIPE_ON_FORK);
             }
         }
@@ -134,7 +134,7 @@ impl Examined {
             &mut sink,
         )?;
         let mut sealed = sink.ingest.seal()?;
-        match plan(&dump, dumped.wake) {
+        match plan(&dump, dumped.wake, dumped.untold.is_sealed) {
             Ok(plan) => sealed.add_file(plan::FILE, &plan.to_bytes())?,
             Err(Unplannable(why)) => sealed.add_file(plan::WHY_NONE, why.as_bytes())?,
         };
@@ -200,7 +200,10 @@ impl Dumped {
 }
 
 /// How a run brings the image back by itself, or why it cannot.
-fn plan(dump: &Dump, wake: Option<Wake>) -> Result<Plan, Unplannable> {
+fn plan(dump: &Dump, wake: Option<Wake>, is_sealed: bool) -> Result<Plan, Unplannable> {
+    if is_sealed {
+        return Err(Unplannable("some of its memory is sealed".into()));
+    }
     let wake = wake.ok_or_else(|| Unplannable("it does not know how to wake by itself".into()))?;
     let size_of = |path: &str| fs::metadata(path).ok().map(|file| file.len());
     Plan::compile(dump, wake, &crate::sys::extended_state(), &size_of)

@@ -120,7 +120,7 @@ pub struct Dumped {
     /// Inode of the socket on which it is parked.
     socket_inode: u32,
     /// First addresses of the regions that fork wipes.
-    wiped_on_fork: std::collections::BTreeSet<u64>,
+    untold: refuse::Untold,
     /// The park library's file, which is no evidence.
     library: Option<PathBuf>,
     /// What it has from the image that it was grown from.
@@ -192,7 +192,7 @@ pub fn dump(
         let names: Vec<String> = found.into_iter().map(|obstacle| obstacle.0).collect();
         return Err(refused(&names.join("; ")).into());
     }
-    let wiped_on_fork = refuse::wiped_on_fork(interpreter.pid())
+    let untold = refuse::untold(interpreter.pid())
         .map_err(|error| Error::failed("cannot look at the parked process").because(error))?;
     phase(Phase::Dumping);
     criu.dump(
@@ -210,7 +210,7 @@ pub fn dump(
         report,
         journal,
         socket_inode: interpreter.socket_inode,
-        wiped_on_fork,
+        untold,
         library: interpreter.library().map(Path::to_owned),
         inherited: parent.map(Parent::bequeath),
         terminals: plan.terminal.seen(),

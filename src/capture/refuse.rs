@@ -58,13 +58,26 @@ pub fn obstacles(pid: u32, control: u32) -> io::Result<BTreeSet<Obstacle>> {
     Ok(found)
 }
 
-/// The regions that fork wipes (`MADV_WIPEONFORK`), by their first addresses. CRIU before
-/// 4.2 does not see that advice.
+/// What CRIU does not tell about memory.
+#[derive(Debug)]
+pub struct Untold {
+    /// The regions that fork wipes (`MADV_WIPEONFORK`), by their first addresses. CRIU before
+    /// 4.2 does not see that advice.
+    pub wiped_on_fork: BTreeSet<u64>,
+    /// Whether there are regions that must not be changed any more (`mseal(2)`).
+    pub is_sealed: bool,
+}
+
+/// What of the memory of a process CRIU does not tell.
 ///
 /// # Errors
 /// When the process cannot be looked at.
-pub fn wiped_on_fork(pid: u32) -> io::Result<BTreeSet<u64>> {
-    Ok(regions_with_flag(&fs::read_to_string(format!("/proc/{pid}/smaps"))?, "wf"))
+pub fn untold(pid: u32) -> io::Result<Untold> {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    Ok(Untold {
+        wiped_on_fork: regions_with_flag(&smaps, "wf"),
+        is_sealed: !regions_with_flag(&smaps, "sl").is_empty(),
+    })
 }
 
 /// First addresses of the regions in a `/proc/PID/smaps` whose `VmFlags` hold this one.

@@ -188,6 +188,17 @@ pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
     blake3::hash(code).into()
 }
 
+/// Whether the kernel's own pages must not be changed any more, nor moved (`mseal(2)`, which a
+/// kernel may do to them from Linux 6.16 on).
+pub fn are_sealed(maps: &Maps) -> bool {
+    let variables = maps.variables.iter().map(|part| (*part, libc::PROT_READ));
+    let code = maps.code.map(|part| (part, libc::PROT_READ | libc::PROT_EXEC));
+    variables.chain(code).any(|((start, end), protection)| {
+        // SAFETY: the kernel has mapped these pages, with this protection, which they keep.
+        unsafe { libc::mprotect(start as *mut _, (end - start) as usize, protection) != 0 }
+    })
+}
+
 /// How many bytes the kernel wants to be told about a process's memory (`PR_SET_MM_MAP_SIZE` of
 /// `prctl(2)`); none if it wants nothing.
 pub fn size_of_bounds() -> Option<u32> {

@@ -333,6 +333,9 @@ fn provided(plan: &Plan, maps: &Maps) -> Result<Vec<Part>, Refusal> {
     if area::hash_of_code(code) != plan.code_hash {
         return Err(differs());
     }
+    if area::are_sealed(maps) {
+        return Err(Refusal("what the kernel provides is sealed and cannot be moved".into()));
+    }
     let mut parts = Vec::new();
     let mut target = wanted.variables.0;
     for part in maps.variables.iter().copied() {
