@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use common::{Lab, Output, a_python, criu, eventually, ground, labs, pyimg, root, run};
+use common::{Lab, Output, a_python, criu, engine, eventually, ground, labs, pyimg, root, run};
 use pyimg::key::interpreter::{Interpreter, Origin};
 use pyimg::launch::command_line::{CommandLine, Run};
 use pyimg::store::{Program, ProgramId, Records};
@@ -108,7 +108,7 @@ fn hits_and_misses_are_counted_with_their_reasons() {
         "engine-off": 1, "flag": 1, "flags-differ": 1, "not-covered": 1
     });
     assert_eq!(of("misses_by_reason"), reasons);
-    assert_eq!(of("hits_by_engine"), serde_json::json!({ "direct": 3 }));
+    assert_eq!(of("hits_by_engine"), serde_json::json!({ engine(): 3 }));
     assert_eq!(of("engine_reasons"), serde_json::json!({}));
     let number = |value: &Value| value.as_i64().unwrap();
     assert_eq!(number(&of("saved_ns")), number(&of("import_ns")) - number(&of("restore_ns")));
@@ -142,8 +142,10 @@ fn hits_are_counted_by_engine() {
         return;
     }
     let lab = lab();
-    lab.hit(&["-c", "import json"]);
-    lab.hit(&["--engine", "criu", "-c", "import json"]);
+    let program = ["-c", "import json"];
+    for engine in ["direct", "criu"] {
+        lab.hit_by(engine, lab.pyrun().args(["--engine", engine]).args(program));
+    }
     let stats = lab.stats();
     assert_eq!(stats["hits_by_engine"], serde_json::json!({ "criu": 1, "direct": 1 }));
     assert_eq!(stats["images"][0]["hits_by_engine"], stats["hits_by_engine"]);
@@ -152,10 +154,13 @@ fn hits_are_counted_by_engine() {
 
     // Something open takes CRIU.
     let lab = Lab::new(&lab.python, "import json, select; json.kept = select.epoll()");
-    lab.hit(&["-c", "import json"]);
+    run(lab.pyrun().args(["--engine", "auto"]).args(program)).success();
     let stats = lab.stats();
     assert_eq!(stats["hits_by_engine"], serde_json::json!({ "criu": 1 }));
-    assert_eq!(stats["programs"][0]["engine_reasons"], serde_json::json!({ "it has no plan": 1 }));
+    let reasons = stats["programs"][0]["engine_reasons"].as_object().unwrap();
+    let told: Vec<_> =
+        reasons.iter().map(|(why, count)| (why.ends_with(" is open"), count)).collect();
+    assert_eq!(told, [(true, &1.into())], "{reasons:?}");
     lab.sound();
 }
 
