@@ -106,13 +106,16 @@ fn one(lab: &Lab, how: &str, victim: Victim, moment: Duration, dice: &mut Dice) 
             std::thread::sleep(Duration::from_micros(if moment.is_zero() { 0 } else { 100 }));
         }
     });
+    // All of them are children of ours by now, also who is about to become CRIU and has no
+    // environment at that moment.
     let ended = common::eventually(|| {
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some())
         {
         }
-        processes_of(&lab.store).is_empty()
+        common::children().is_empty()
     });
-    assert!(ended, "{:?}", processes_of(&lab.store));
+    assert!(ended, "{:?}", common::children());
+    assert_eq!(processes_of(&lab.store), []);
     (output, beginnings(&file))
 }
 
