@@ -27,6 +27,7 @@ use listing::{Interest, Listing};
 use variables::Variables;
 
 pub use listing::LookedThrough;
+pub use survey::{Found, Survey};
 pub use variables::{NEVER_EVIDENCE, NOT_OF_ALL, Surroundings};
 
 /// The version of the format: what the bytes begin with. Evidence of another one says too
@@ -283,24 +284,6 @@ impl<'a> Evidence<'a> {
         }
         let in_files = self.directories.iter().find_map(Directory::first_change);
         in_files.or_else(|| self.first_change_of_listings(known))
-    }
-
-    /// The same while something else is done: if there is much to look at and another processor,
-    /// that one begins with it, and whoever calls joins in when it is done with the other. If
-    /// something has changed, the other may not have been done.
-    pub fn check_beside<T>(
-        &self,
-        known: &mut LookedThrough,
-        other: impl FnOnce() -> T,
-    ) -> Result<T, Changed> {
-        if self.version != VERSION {
-            return Err(Changed::Version);
-        }
-        let (done, in_files) = survey::first_change_beside(&self.directories, other);
-        match in_files.or_else(|| self.first_change_of_listings(known)) {
-            Some(changed) => Err(changed),
-            None => Ok(done.expect("it is done if nothing has changed")),
-        }
     }
 
     fn first_change_of_listings(&self, known: &mut LookedThrough) -> Option<Changed> {

@@ -50,10 +50,11 @@ use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::engine::{self, By, Running};
 use crate::image::mapping::PackFile;
+use crate::image::plan;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
-use crate::store::{FileInfo, Tier};
+use crate::store::{Tier, read_file};
 use crate::trace;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
@@ -395,11 +396,14 @@ impl Parts<'_> {
         prefetched: &[Range<u64>],
     ) -> Result<(Complete, Option<Vec<u8>>), NotReady> {
         let Self { images, packs, chosen, request } = self;
-        let of_engine = |file: &&FileInfo| direct::FILES.contains(&&*file.name);
-        let files: Vec<_> = chosen.manifest.files.iter().filter(of_engine).cloned().collect();
-        check_files(images, &files)?;
+        let damaged = |error: crate::error::Error| Miss::Damaged(error.to_string());
+        let file = |name: &str| chosen.manifest.files.iter().find(|file| file.name == name);
+        let plan = match file(plan::FILE) {
+            Some(file) => direct::parse_plan(&read_file(images, file).map_err(damaged)?)?,
+            None => direct::read_plan(images)?,
+        };
+        check_files(images, file(direct::PAGES).map_or(&[], std::slice::from_ref))?;
         trace::reached("files");
-        let plan = direct::read_plan(images)?;
         let prepare = || {
             let ready = Ready::prepare(&plan, images, packs, request, prefetched);
             trace::reached("mapped");

@@ -15,7 +15,7 @@
 //! be read anew for each build.
 //!
 //! Zeroes: 16 pages of them in a row, or a run that holds nothing else, are not
-//! stored at all. Fewer are holes in the pack.
+//! stored at all. Fewer are in the pack.
 //!
 //! Pure: hashes in, pieces out. Reading packs is the caller's, through a
 //! function.

@@ -17,7 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::access;
 use super::failure::{Doing, write_failed};
-use super::pages::PAGE;
+use super::pages::{LEAST_HOLE, PAGE};
 use crate::error::Result;
 
 /// Threads that do nothing but wait for the disk.
@@ -85,6 +85,12 @@ pub(super) fn sync_written(file: &File, path: &Path, needed: u64) -> Result<()> 
     file.sync_all().map_err(|error| write_failed(path, needed, error))
 }
 
+/// Bytes that are written at once, to a multiple of as many. A file's pages that were written
+/// together the kernel keeps together (large folios, in ext4 from Linux 6.16 on, in XFS from 5.18
+/// on), and maps together: a program that touches each sixteenth page of 64 MB then waits 0.2 to
+/// 0.3 us for each, and else 1.7. From 2 MB on such a write takes ten times as long.
+pub(super) const AT_ONCE: u64 = 1 << 20;
+
 /// Creates a private file of so many bytes, all of them a hole.
 pub(super) fn create_sparse(path: &Path, bytes: u64) -> Result<File> {
     let file = access::private_file(path)?;
@@ -92,7 +98,8 @@ pub(super) fn create_sparse(path: &Path, bytes: u64) -> Result<File> {
     Ok(file)
 }
 
-/// Writes into a hole of a file that is being made; pages of zeroes stay holes.
+/// Writes into a hole of a file that is being made; pages of zeroes stay holes, if they are
+/// several.
 pub(super) fn write_sparse(
     file: &File,
     path: &Path,
@@ -100,17 +107,27 @@ pub(super) fn write_sparse(
     offset: u64,
     needed: u64,
 ) -> Result<()> {
-    let mut at = offset;
-    let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
-    for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let length: usize = run.iter().map(|page| page.len()).sum();
-        if !is_zero(run[0]) {
-            let from = (at - offset) as usize;
-            let written = file.write_all_at(&bytes[from..from + length], at);
+    let put = |mut from: usize, to: usize| -> Result<()> {
+        while from < to {
+            let at = offset + from as u64;
+            let next = to.min(from + (AT_ONCE - at % AT_ONCE) as usize);
+            let written = file.write_all_at(&bytes[from..next], at);
             written.map_err(|error| write_failed(path, needed, error))?;
+            from = next;
         }
-        at += length as u64;
+        Ok(())
+    };
+    let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
+    let (mut start, mut at) = (0, 0);
+    for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let end = at + run.iter().map(|page| page.len()).sum::<usize>();
+        if is_zero(run[0]) && run.len() >= LEAST_HOLE {
+            put(start, at)?;
+            start = end;
+        }
+        at = end;
     }
+    put(start, at)?;
     // The disk works while we go on: a sync at the end of 100 MB would take as long as half
     // of decompressing them.
     crate::sys::begin_to_write_out(file, offset, bytes.len() as u64);

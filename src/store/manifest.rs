@@ -290,7 +290,21 @@ pub fn check_files(directory: &Path, files: &[FileInfo]) -> Result<()> {
     check_contents(directory, files, HASHED_BY_RUNS)
 }
 
-/// The same, but of the contents only of files of at most so many bytes.
+/// Reads a file of an image in this directory, which must be what its manifest says.
+///
+/// # Errors
+/// When it was changed, or cannot be read.
+pub fn read_file(directory: &Path, file: &FileInfo) -> Result<Vec<u8>> {
+    let path = directory.join(&file.name);
+    access::trusted_file(&path)?;
+    let bytes = fs::read(&path).doing("read", &path)?;
+    match bytes.len() as u64 == file.bytes && file.blake3 == blake3::hash(&bytes).into() {
+        true => Ok(bytes),
+        false => Err(was_changed(&path)),
+    }
+}
+
+/// The same as [`check_files`], but of the contents only of files of at most so many bytes.
 fn check_contents(directory: &Path, files: &[FileInfo], hashed: u64) -> Result<()> {
     for file in files {
         let path = directory.join(&file.name);
@@ -302,10 +316,14 @@ fn check_contents(directory: &Path, files: &[FileInfo], hashed: u64) -> Result<(
             same = file.blake3 == hasher.finalize().into();
         }
         if !same {
-            return Err(Error::failed(format!("the file {} was changed", path.display())));
+            return Err(was_changed(&path));
         }
     }
     Ok(())
+}
+
+fn was_changed(path: &Path) -> Error {
+    Error::failed(format!("the file {} was changed", path.display()))
 }
 
 fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {

@@ -62,7 +62,7 @@ pub use index::FORMAT;
 pub use ingest::Ingest;
 pub use layout::default_dir;
 pub use lock::BuildLock;
-pub use manifest::{Extent, FileInfo, Manifest, RunManifest, Source, check_files};
+pub use manifest::{Extent, FileInfo, Manifest, RunManifest, Source, check_files, read_file};
 pub use open::{Store, check_vacant};
 pub use outlook::{Outlook, Verdict};
 pub use pack::{PackInfo, offset_of};

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::access;
+use super::durable::AT_ONCE;
 use super::failure::{Doing, write_failed};
 use super::ids::{PackId, PageHash};
 use super::pages::{self, PAGE};
@@ -78,6 +79,8 @@ pub(super) struct PackWriter {
     path: PathBuf,
     needed: u64,
     stored: u64,
+    /// Pages yet to be written, and where they begin in the file.
+    waiting: (u64, Vec<u8>),
     /// Up to here the disk is at work.
     written_out: u64,
 }
@@ -87,22 +90,53 @@ impl PackWriter {
     /// only said when the disk is full.
     pub fn create(path: PathBuf, needed: u64) -> Result<Self> {
         let file = access::private_file(&path)?;
-        Ok(Self { file, path, needed, stored: 0, written_out: 0 })
+        let waiting = (0, Vec::with_capacity(AT_ONCE as usize));
+        Ok(Self { file, path, needed, stored: 0, waiting, written_out: 0 })
     }
 
-    /// Writes whole pages from `slot` on; those of zeroes stay holes.
+    /// Writes whole pages from `slot` on, which comes behind all that were written. Those of
+    /// zeroes stay holes, if they are several.
     pub fn write(&mut self, slot: u64, hashes: &[PageHash], bytes: &[u8]) -> Result<()> {
         let zero = pages::zero_hash();
         let mut at = 0;
         for run in hashes.chunk_by(|a, b| (*a == zero) == (*b == zero)) {
+            let (from, to) = (at * PAGE, (at + run.len()) * PAGE);
+            if run[0] != zero || run.len() < pages::LEAST_HOLE {
+                self.add(&bytes[from..to], offset_of(slot + at as u64))?;
+            }
             if run[0] != zero {
-                let (from, to) = (at * PAGE, (at + run.len()) * PAGE);
-                self.put(&bytes[from..to], offset_of(slot + at as u64))?;
                 self.stored += run.len() as u64;
             }
             at += run.len();
         }
-        let end = offset_of(slot + at as u64);
+        Ok(())
+    }
+
+    fn add(&mut self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        if self.waiting.0 + self.waiting.1.len() as u64 != offset {
+            self.flush()?;
+            self.waiting.0 = offset;
+        }
+        while !bytes.is_empty() {
+            let room = AT_ONCE - offset % AT_ONCE;
+            let (now, later) = bytes.split_at(bytes.len().min(room as usize));
+            self.waiting.1.extend_from_slice(now);
+            offset += now.len() as u64;
+            bytes = later;
+            if offset.is_multiple_of(AT_ONCE) {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is waiting.
+    fn flush(&mut self) -> Result<()> {
+        let (start, bytes) = &self.waiting;
+        self.put(bytes, *start)?;
+        let end = start + bytes.len() as u64;
+        self.waiting = (end, std::mem::take(&mut self.waiting.1));
+        self.waiting.1.clear();
         if end >= self.written_out + WRITTEN_OUT_AT_ONCE {
             let length = end - self.written_out;
             crate::sys::begin_to_write_out(&self.file, self.written_out, length);
@@ -111,14 +145,15 @@ impl PackWriter {
         Ok(())
     }
 
-    /// How many pages have been written, holes not counted.
+    /// How many pages have been written, those of zeroes not counted.
     pub fn stored(&self) -> u64 {
         self.stored
     }
 
     /// Adds the tables and the header and makes everything durable. The file
     /// stays where it was created.
-    pub fn seal(self, hashes: &[PageHash], anchors: &[u32]) -> Result<(PackInfo, PathBuf)> {
+    pub fn seal(mut self, hashes: &[PageHash], anchors: &[u32]) -> Result<(PackInfo, PathBuf)> {
+        self.flush()?;
         let (pages, slots) = (hashes.len() as u64, anchors.len() as u64);
         let mut tables = Vec::with_capacity(hashes.len() * 32 + anchors.len() * 12);
         hashes.iter().for_each(|hash| tables.extend_from_slice(hash.as_bytes()));

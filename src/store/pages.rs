@@ -12,6 +12,10 @@ use super::ids::PageHash;
 /// The size of a page in bytes, on every machine this runs on.
 pub const PAGE: usize = 4096;
 
+/// Fewer pages of zeroes in a row are written like others: a hole keeps the kernel from keeping
+/// what is around it together.
+pub(super) const LEAST_HOLE: usize = 16;
+
 static ZERO_PAGE: [u8; PAGE] = [0; PAGE];
 
 static ZERO_HASH: LazyLock<PageHash> = LazyLock::new(|| blake3::hash(&ZERO_PAGE).into());

@@ -42,10 +42,9 @@ pub fn processor_features() -> Vec<u32> {
     }
 }
 
-/// Where the processor puts the state of its floating point and vector registers (`XSAVE`, CPUID
-/// leaf 13), as far as the kernel lets programs have them.
+/// The size in bytes of what [`extended_state`] describes, and which parts it has.
 #[cfg(target_arch = "x86_64")]
-pub fn extended_state() -> ExtendedState {
+pub fn size_of_extended_state() -> (u32, u64) {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
 
     // SAFETY: every x86-64 processor has the instruction; a leaf beyond the highest is not
@@ -53,10 +52,23 @@ pub fn extended_state() -> ExtendedState {
     #[allow(unused_unsafe, reason = "safe functions from Rust 1.94 on")]
     unsafe {
         if __cpuid(0).eax < 0xd {
-            return ExtendedState::default();
+            return (0, 0);
         }
         let all = __cpuid_count(0xd, 0);
-        let parts = u64::from(all.edx) << 32 | u64::from(all.eax);
+        (all.ebx, u64::from(all.edx) << 32 | u64::from(all.eax))
+    }
+}
+
+/// Where the processor puts the state of its floating point and vector registers (`XSAVE`, CPUID
+/// leaf 13), as far as the kernel lets programs have them.
+#[cfg(target_arch = "x86_64")]
+pub fn extended_state() -> ExtendedState {
+    use std::arch::x86_64::__cpuid_count;
+
+    let (size, parts) = size_of_extended_state();
+    // SAFETY: every x86-64 processor has the instruction, and one without this leaf has no parts.
+    #[allow(unused_unsafe, reason = "safe functions from Rust 1.94 on")]
+    unsafe {
         let place = |number: u32| match parts >> number & 1 {
             1 if number > 1 => {
                 let part = __cpuid_count(0xd, number);
@@ -64,7 +76,7 @@ pub fn extended_state() -> ExtendedState {
             }
             _ => (0, 0),
         };
-        ExtendedState { size: all.ebx, parts, places: (0..20).map(place).collect() }
+        ExtendedState { size, parts, places: (0..20).map(place).collect() }
     }
 }
 

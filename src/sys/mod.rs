@@ -7,6 +7,7 @@
 //! - `processes`: to start them and to end; `waiting`: what has become of children
 //! - `signals`: sent, ignored, and those that a timer is going to send
 //! - `capabilities`, `environment`, `resources`: what this process may and has
+//! - `threads`: one on another processor
 //! - `files`: when what was written goes to the disk
 //! - `host`: the C library and the processor
 #![allow(unsafe_code)]
@@ -19,6 +20,7 @@ mod host;
 mod processes;
 mod resources;
 mod signals;
+mod threads;
 mod waiting;
 
 pub use capabilities::{is_ambient, make_ambient, securebits, set_capabilities};
@@ -28,10 +30,11 @@ pub use descriptors::{
 };
 pub use environment::Variable;
 pub use files::begin_to_write_out;
-pub use host::{extended_state, glibc_version, processor_features};
+pub use host::{extended_state, glibc_version, processor_features, size_of_extended_state};
 pub use processes::{burn_pid, exit_now, forget_caller, fork_into, in_company, in_own_session};
 pub use resources::{
     is_scheduled_ordinarily, nice, resource_limits, share_one_heap, yield_to_others,
 };
 pub use signals::{has_timer, is_ignored, send_signal, set_disposition};
+pub use threads::{beside, has_other_processors};
 pub use waiting::{change_of_child, end_of_child, has_children, wait_any};

@@ -350,6 +350,7 @@ static _Noreturn void park(PyObject *inside, char *text, const char *waking)
     if (waking != NULL)
         execute_text(waking, inside);
     free(text);
+    settle_names();
     remember(inside);
     duties_remember();
     leave_remember();

@@ -42,6 +42,7 @@ enum {
     PY_VARARGS_KEYWORDS = 3,     /* METH_VARARGS | METH_KEYWORDS */
     PY_NOARGS = 4,               /* METH_NOARGS */
     PY_PRINT_RAW = 1,            /* Py_PRINT_RAW */
+    PY_EQ = 2,                   /* Py_EQ */
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
     PY_3_10 = 0x030a0000,
     PY_3_11 = 0x030b0000,
@@ -107,6 +108,7 @@ enum {
     F(python_function *, PyCFunction_GetFunction, (PyObject *)) \
     F(PyObject *, PyCFunction_NewEx, (struct method_definition *, PyObject *, PyObject *)) \
     F(void, PyDict_Clear, (PyObject *)) \
+    F(PyObject *, PyDict_Copy, (PyObject *)) \
     F(int, PyDict_DelItemString, (PyObject *, const char *)) \
     F(PyObject *, PyDict_GetItem, (PyObject *, PyObject *)) \
     F(PyObject *, PyDict_GetItemString, (PyObject *, const char *)) \
@@ -141,6 +143,7 @@ enum {
     F(int, PyObject_HasAttrString, (PyObject *, const char *)) \
     F(int, PyObject_IsTrue, (PyObject *)) \
     F(int, PyObject_Print, (PyObject *, FILE *, int)) \
+    F(int, PyObject_RichCompareBool, (PyObject *, PyObject *, int)) \
     F(PyObject *, PyObject_Str, (PyObject *)) \
     F(PyObject *, PyObject_Type, (PyObject *)) \
     F(int, PyTuple_SetItem, (PyObject *, Py_ssize_t, PyObject *)) \

@@ -5,6 +5,9 @@
  * So the holes are allocated and never freed. They cost nothing in the image
  * that they did not cost before: malloc's larger ones were given back to the
  * kernel first and are not touched here.
+ *
+ * And what the end of each program goes through is put side by side, so that it
+ * meets a few pages in place of many.
  */
 #include "park.h"
 
@@ -72,4 +75,43 @@ void settle_allocators(void)
     for (size_t size = SMALLEST; size <= LARGEST && fill_class(size, pool_size); size += 16)
         ;
     malloc_trim(0);
+}
+
+/* Another str object with the same text; NULL if it is no str, or one that cannot be
+ * made like this. */
+static PyObject *copy_of(PyObject *name)
+{
+    PyObject *type = py.PyObject_Type(name);
+    const char *text = type == py.PyUnicode_Type ? py.PyUnicode_AsUTF8(name) : NULL;
+    PyObject *copy = text == NULL ? NULL : py.PyUnicode_FromString(text);
+
+    python_drop(type);
+    if (copy != NULL && py.PyObject_RichCompareBool(copy, name, PY_EQ) != 1) {
+        python_drop(copy); /* there is a NUL in it */
+        copy = NULL;
+    }
+    py.PyErr_Clear();
+    return copy;
+}
+
+/* The names in sys.modules are where each was first read, all over memory; and a
+ * dictionary cannot be gone through without looking at its keys. */
+void settle_names(void)
+{
+    PyObject *modules = py.PyImport_GetModuleDict();
+    PyObject *all = py.PyDict_Copy(modules);
+    PyObject *name, *found;
+    Py_ssize_t position = 0;
+
+    if (all == NULL)
+        gate_fail("no memory for the names of the modules");
+    py.PyDict_Clear(modules);
+    while (py.PyDict_Next(all, &position, &name, &found)) {
+        PyObject *copy = copy_of(name);
+
+        if (py.PyDict_SetItem(modules, copy == NULL ? name : copy, found) == -1)
+            gate_fail("no memory for the names of the modules");
+        python_drop(copy);
+    }
+    python_drop(all);
 }

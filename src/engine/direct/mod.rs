@@ -41,12 +41,9 @@ use super::request::{Request, Waking};
 use crate::image::PAGE_SIZE;
 use crate::image::mapping::PackFile;
 use crate::image::plan::{self, Plan, Source, Thread, Wake, frame};
-use crate::manifest::EVIDENCE;
 
-/// The files of an image that are read here; all others are CRIU's.
-pub const FILES: [&str; 3] = [plan::FILE, PAGES, EVIDENCE];
-/// The pages that are copied.
-const PAGES: &str = "pages-1.img";
+/// The file of an image with the pages that are copied.
+pub const PAGES: &str = "pages-1.img";
 
 /// How a run ends that could be neither the program nor plain Python.
 pub const FAILED: i32 = 124;
@@ -102,9 +99,16 @@ pub fn read_plan(images: &Path) -> Result<Plan, Refusal> {
         ),
         _ => Refusal(format!("its plan cannot be read: {error}")),
     })?;
-    let plan = Plan::parse(&bytes).map_err(|unplannable| Refusal(unplannable.0))?;
-    let machine = crate::sys::extended_state();
-    if plan.extended_state != (machine.size, machine.parts) {
+    parse_plan(&bytes)
+}
+
+/// A plan that was read already.
+///
+/// # Errors
+/// When it is not for this version or machine.
+pub fn parse_plan(bytes: &[u8]) -> Result<Plan, Refusal> {
+    let plan = Plan::parse(bytes).map_err(|unplannable| Refusal(unplannable.0))?;
+    if plan.extended_state != crate::sys::size_of_extended_state() {
         return Err(Refusal("its plan is for another processor".into()));
     }
     Ok(plan)

@@ -1,80 +1,72 @@
 //! Looking at many files on two processors.
 //!
 //! A run waits for some thousand `stat`, which is most of what it does before the program
-//! begins. So another thread looks at them while the run prepares the rest, and the run helps it
-//! when that is done.
+//! begins. So another thread reads the evidence and looks at it while the run prepares the rest,
+//! and the run helps it when that is done.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
-
-use super::Changed;
 use super::files::Directory;
+use super::{Changed, Evidence, LookedThrough, VERSION};
 
-/// Below so many names a thread would cost more than it saves: some 100 us.
-const FEW: usize = 100;
-/// Bytes of the thread's stack.
-const STACK: usize = 256 << 10;
-
-/// The first change in these directories, and what `other` gave, which is done meanwhile. It is
-/// not done if it would have begun after a change was found.
-pub(super) fn first_change_beside<T>(
-    directories: &[Directory<'_>],
-    other: impl FnOnce() -> T,
-) -> (Option<T>, Option<Changed>) {
-    let survey = Survey { directories, next: AtomicUsize::new(0) };
-    let names: usize = directories.iter().map(Directory::len).sum();
-    if names < FEW || !has_other_processors() {
-        return match survey.work() {
-            Some((_, changed)) => (None, Some(changed)),
-            None => (Some(other()), None),
-        };
-    }
-    crate::sys::share_one_heap();
-    thread::scope(|scope| {
-        let helper = thread::Builder::new().stack_size(STACK);
-        let helper = helper.spawn_scoped(scope, || survey.work());
-        let done = other();
-        let own = survey.work();
-        let helpers = helper.ok().and_then(|helper| {
-            helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        let first = own.into_iter().chain(helpers).min_by_key(|(number, _)| *number);
-        (Some(done), first.map(|(_, changed)| changed))
-    })
-}
-
-/// Directories, of which each is taken by whoever comes first.
-struct Survey<'e> {
-    directories: &'e [Directory<'e>],
+/// Evidence that is looked at by several threads: each directory by whoever comes first.
+#[derive(Debug, Default)]
+pub struct Survey<'e> {
+    evidence: OnceLock<Evidence<'e>>,
     next: AtomicUsize,
 }
 
-impl Survey<'_> {
-    /// Takes directories as long as there are any, up to the first change: its number and it.
-    fn work(&self) -> Option<(usize, Changed)> {
+/// A change, and how early in the evidence what has changed stands: of several, the least is
+/// the one that is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    number: usize,
+    changed: Changed,
+}
+
+impl<'e> Survey<'e> {
+    /// Looks at all of this evidence, with what is known of directories that have been looked
+    /// through since, which is added to. Gives what it has found; others may have found more.
+    pub fn look_at(&self, evidence: Evidence<'e>, known: &mut LookedThrough) -> Option<Found> {
+        if evidence.version != VERSION {
+            return Some(Found { number: 0, changed: Changed::Version });
+        }
+        let evidence = self.evidence.get_or_init(|| evidence);
+        self.help().or_else(|| {
+            let changed = evidence.first_change_of_listings(known)?;
+            Some(Found { number: usize::MAX, changed })
+        })
+    }
+
+    /// Takes directories as long as there are any, up to the first change. Nothing is done if it
+    /// is not known yet what to look at.
+    pub fn help(&self) -> Option<Found> {
+        let directories = self.directories();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let directory = self.directories.get(number)?;
-            if let Some(changed) = directory.first_change() {
+            if let Some(changed) = directories.get(number)?.first_change() {
                 // Nobody needs to look at what comes after it.
-                self.next.store(self.directories.len(), Ordering::Relaxed);
-                return Some((number, changed));
+                self.next.store(directories.len(), Ordering::Relaxed);
+                return Some(Found { number, changed });
             }
         }
     }
+
+    fn directories(&self) -> &[Directory<'e>] {
+        self.evidence.get().map_or(&[], |evidence| &evidence.directories)
+    }
 }
 
-fn has_other_processors() -> bool {
-    let own = sched_getaffinity(Pid::from_raw(0));
-    own.is_ok_and(|own| (0..CpuSet::count()).filter(|cpu| own.is_set(*cpu) == Ok(true)).count() > 1)
+impl Found {
+    /// The first of what threads have found.
+    pub fn first(all: impl IntoIterator<Item = Self>) -> Option<Changed> {
+        all.into_iter().min_by_key(|found| found.number).map(|found| found.changed)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Evidence;
     use super::*;
 
     #[test]
@@ -89,14 +81,25 @@ mod tests {
                 file
             })
             .collect();
-        let evidence = Evidence::record(files.clone(), []).unwrap();
-        let check = || first_change_beside(&evidence.directories, || 7);
-        assert_eq!(check(), (Some(7), None));
+        let bytes = Evidence::record(files.clone(), []).unwrap().to_bytes();
+        let check = || {
+            let survey = Survey::default();
+            assert_eq!(survey.help(), None, "nothing is known yet");
+            let look = || {
+                survey.look_at(Evidence::parse(&bytes).unwrap(), &mut LookedThrough::default())
+            };
+            let (beside, own) = crate::sys::beside(look, || {
+                std::thread::yield_now();
+                survey.help()
+            });
+            let beside = beside.unwrap_or_else(look);
+            Found::first(own.into_iter().chain(beside))
+        };
+        assert_eq!(check(), None);
         for changed in [399, 200, 3] {
             std::fs::write(&files[changed], "x = 22\n").unwrap();
             for _ in 0..20 {
-                let (_, found) = check();
-                assert_eq!(found, evidence.first_change());
+                assert_eq!(check(), Evidence::parse(&bytes).unwrap().first_change());
             }
         }
     }
