@@ -193,7 +193,12 @@ impl<'a> Situation<'a> {
     pub fn evidence(&self, chosen: &Chosen) -> ImageEvidence<'_> {
         ImageEvidence {
             directory: self.store.image_dir(&chosen.id),
-            file: chosen.manifest.files.iter().find(|file| file.name == manifest::EVIDENCE).cloned(),
+            file: chosen
+                .manifest
+                .files
+                .iter()
+                .find(|file| file.name == manifest::EVIDENCE)
+                .cloned(),
             looked_through: self.store.looked_through(&chosen.id),
             surroundings: self.surroundings(),
         }
@@ -391,7 +396,6 @@ impl ImageEvidence<'_> {
                 None => Ok((other(), news)),
             };
         }
-        sys::share_one_heap();
         let (looked, (done, own)) = sys::beside(&look, || (other(), survey.help()));
         let (found, news) = looked.unwrap_or_else(&look)?;
         match Found::first(own.into_iter().chain(found)) {

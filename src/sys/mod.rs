@@ -33,7 +33,7 @@ pub use files::begin_to_write_out;
 pub use host::{extended_state, glibc_version, processor_features, size_of_extended_state};
 pub use processes::{burn_pid, exit_now, forget_caller, fork_into, in_company, in_own_session};
 pub use resources::{
-    is_scheduled_ordinarily, nice, resource_limits, share_one_heap, yield_to_others,
+    expect_a_short_life, is_scheduled_ordinarily, nice, resource_limits, yield_to_others,
 };
 pub use signals::{has_timer, is_ignored, send_signal, set_disposition};
 pub use threads::{beside, has_other_processors};

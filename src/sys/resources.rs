@@ -34,11 +34,18 @@ pub fn is_scheduled_ordinarily() -> bool {
     unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
 }
 
-/// Has all threads that are yet to come allocate from the memory that is there, in place of
-/// reserving some of their own.
-pub fn share_one_heap() {
+/// Has the C library take memory from the kernel in one piece, and give none back until the
+/// process ends: for one that lives for some milliseconds. Threads allocate from the same memory,
+/// in place of reserving some of their own.
+pub fn expect_a_short_life() {
+    const MB: libc::c_int = 1 << 20;
     // SAFETY: mallopt takes two numbers and may be called at any time.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TOP_PAD, MB);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * MB);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 * MB);
+    }
 }
 
 /// Makes this process the least important one: it works when nobody else wants to.

@@ -57,7 +57,8 @@ where
     let Some(set) = others() else { return (None, own()) };
     // SAFETY: `job` lives, and is not moved, until the thread was joined, which happens when
     // `thread` goes, even if `own` panics; the thread refers to nothing else.
-    let Some(thread) = (unsafe { Thread::start(run::<F, T>, (&raw const job).cast(), &set) }) else {
+    let Some(thread) = (unsafe { Thread::start(run::<F, T>, (&raw const job).cast(), &set) })
+    else {
         return (None, own());
     };
     let result = own();

@@ -85,9 +85,8 @@ mod tests {
         let check = || {
             let survey = Survey::default();
             assert_eq!(survey.help(), None, "nothing is known yet");
-            let look = || {
-                survey.look_at(Evidence::parse(&bytes).unwrap(), &mut LookedThrough::default())
-            };
+            let look =
+                || survey.look_at(Evidence::parse(&bytes).unwrap(), &mut LookedThrough::default());
             let (beside, own) = crate::sys::beside(look, || {
                 std::thread::yield_now();
                 survey.help()
