@@ -396,8 +396,8 @@ impl ImageEvidence<'_> {
                 None => Ok((other(), news)),
             };
         }
-        let (looked, (done, own)) = sys::beside(&look, || (other(), survey.help()));
-        let (found, news) = looked.unwrap_or_else(&look)?;
+        let (looked, (done, own)) = sys::beside(look, || (other(), survey.help()));
+        let (found, news) = looked.unwrap_or_else(look)?;
         match Found::first(own.into_iter().chain(found)) {
             Some(changed) => Err(Miss::Evidence(changed)),
             None => Ok((done, news)),

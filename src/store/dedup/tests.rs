@@ -140,6 +140,10 @@ fn new_pages_are_found_by_later_ones() {
     );
     let again = Piece::Known { pack: None, slot: 2, pages: 18 };
     assert_eq!(table.place(&run(3..=20), none, |_, _, _| Look::Same), [again]);
+    // But few of them are stored again, rather than mapped again and again.
+    let table_of_a_library: Vec<_> = (0..10).flat_map(|part| [3, 4, 5, 6, 50 + part]).collect();
+    let pieces = table.place(&run(table_of_a_library), none, |_, _, _| Look::Same);
+    assert_eq!(pieces, [Piece::New { slot: 20, pages: 50 }]);
     // Within one run too, once enough pages lie between.
     let long: Vec<_> = (100..1200).chain(100..1200).collect();
     let pieces = table.place(&run(long), none, |_, _, _| Look::Same);
