@@ -34,6 +34,9 @@ const READ_ONLY: u32 = 0o100_000;
 /// Holes of at most this many pages inside a region are stored as zeros: a further
 /// mapping costs more than the zeros do.
 const FILL: u64 = 16;
+/// The same where a region begins or ends: fewer, as allocators go on there, and a page that is
+/// written to costs more if it is in a pack.
+const FILL_AT_EDGES: u64 = 4;
 
 /// Where a run of pages was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,12 +263,18 @@ impl<S: PageSink> Rewriter<'_, S> {
         apart: &[u64],
     ) -> Result<(), S::Error> {
         let mut position = vma.start();
-        let together = |a: &Run, b: &Run| {
-            let gap = a.end()..b.address;
-            b.address - a.end() <= fill * PAGE_SIZE && !apart.iter().any(|page| gap.contains(page))
+        let is_filled = |start: u64, end: u64, most: u64| {
+            let is_short = end - start <= fill.min(most) * PAGE_SIZE;
+            is_short && !apart.iter().any(|page| (start..end).contains(page))
         };
-        for group in runs.chunk_by(together) {
-            let (start, end) = (group[0].address, group[group.len() - 1].end());
+        for group in runs.chunk_by(|a, b| is_filled(a.end(), b.address, FILL)) {
+            let (mut start, mut end) = (group[0].address, group[group.len() - 1].end());
+            if position == vma.start() && is_filled(position, start, FILL_AT_EDGES) {
+                start = position;
+            }
+            if is_filled(end, vma.end(), FILL_AT_EDGES) {
+                end = vma.end();
+            }
             let mut bytes = vec![0; (end - start) as usize];
             for run in group {
                 let at = (run.address - start) as usize;

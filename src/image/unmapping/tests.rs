@@ -233,14 +233,14 @@ proptest! {
 
 #[test]
 fn a_pack_that_cannot_be_read_and_a_bad_region_are_errors() {
-    let mut dump = dump_of(&[region(10, 20, 3, 9)], &[(12, 1)]);
+    let mut dump = dump_of(&[region(10, 22, 3, 9)], &[(15, 1)]);
     let _ = mapped(&mut dump, 4, &[]);
     let dump = restored(dump);
     let unreadable = &mut |_, _, _: &mut [u8]| Err(Malformed::new("gone"));
     assert_eq!(unmap(&mut dump.clone(), &pack_of, unreadable).unwrap_err().what, "gone");
 
     let mut odd = dump.clone();
-    odd.memory_mut().vmas[1].set_end(12 * PAGE_SIZE + 1);
+    odd.memory_mut().vmas[1].set_end(15 * PAGE_SIZE + 1);
     let error = unmap(&mut odd, &pack_of, &mut |_, _, _| Ok::<_, Malformed>(())).unwrap_err();
-    assert_eq!(error.what, "a bad region at 0xc000");
+    assert_eq!(error.what, "a bad region at 0xf000");
 }
