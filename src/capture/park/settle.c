@@ -95,7 +95,8 @@ static PyObject *copy_of(PyObject *name)
 }
 
 /* The names in sys.modules are where each was first read, all over memory; and a
- * dictionary cannot be gone through without looking at its keys. */
+ * dictionary cannot be gone through without looking at its keys. Those that were
+ * there when the image was first made are settled already. */
 void settle_names(void)
 {
     PyObject *modules = py.PyImport_GetModuleDict();
@@ -107,7 +108,8 @@ void settle_names(void)
         gate_fail("no memory for the names of the modules");
     py.PyDict_Clear(modules);
     while (py.PyDict_Next(all, &position, &name, &found)) {
-        PyObject *copy = copy_of(name);
+        bool settled = image.modules != NULL && py.PyDict_GetItem(image.modules, name) != NULL;
+        PyObject *copy = settled ? NULL : copy_of(name);
 
         if (py.PyDict_SetItem(modules, copy == NULL ? name : copy, found) == -1)
             gate_fail("no memory for the names of the modules");
