@@ -309,7 +309,9 @@ fn images_of_a_pack_that_was_written_anew_run() {
     assert!(pages("used_pages") * 2 < pages("stored_pages"), "{repacked}");
     let freed = before - packs_on_disk(&place.lab.store);
     assert_eq!(done["freed_bytes"].as_u64().unwrap(), freed);
-    assert!(freed >= 4096 * (pages("stored_pages") - pages("used_pages")), "{freed} {repacked}");
+    // The file system writes down where the holes are.
+    let least = 4096 * (pages("stored_pages") - pages("used_pages") - 2);
+    assert!(freed >= least, "{freed} {repacked}");
     assert_eq!(place.hit("new", program), "1\n");
     // Stored again, everything is there again.
     run(&mut place.build_command("old", "import one, json, http.client")).success();
