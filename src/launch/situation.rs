@@ -8,7 +8,6 @@ use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use super::choice::{Chosen, Ranked, Ranking, Wanted};
 use super::command_line::{CommandLine, Engine, Program, Run};
@@ -374,33 +373,36 @@ impl ImageEvidence<'_> {
 
     /// The same, by another thread, while something else is done, whose result is given with it;
     /// or where that would be no help, one after the other. If the evidence does not hold, the
-    /// other may not have been done.
+    /// other may not have been done. The thread has everything that it needs: where it would have
+    /// to ask for memory, each would wait for the other.
     ///
     /// # Errors
     /// As for [`Self::check`].
     pub fn check_beside<T>(&self, other: impl FnOnce() -> T) -> Result<(T, Option<Vec<u8>>), Miss> {
         /// Bytes of evidence, of some hundred names, below which a thread would cost more than it
         /// saves: some 100 us.
-        const FEW: u64 = 10_000;
-        let bytes = OnceLock::<Result<Vec<u8>, Miss>>::new();
-        let survey = Survey::default();
-        let look = || -> Result<_, Miss> {
-            let bytes = bytes.get_or_init(|| self.read()).as_ref().map_err(Clone::clone)?;
-            self.look_at(bytes, &survey)
-        };
-        let is_little = self.file.as_ref().is_none_or(|file| file.bytes < FEW);
-        if is_little || !sys::has_other_processors() {
-            let (found, news) = look()?;
-            return match Found::first(found) {
+        const FEW: usize = 10_000;
+        let bytes = self.read()?;
+        let evidence = Evidence::parse(&bytes).map_err(|error| self.damaged(error))?;
+        let mut known = LookedThrough::read(&self.looked_through);
+        trace::reached("read");
+        if let Some(changed) = evidence.difference(self.surroundings) {
+            return Err(Miss::Evidence(changed));
+        }
+        let survey = Survey::of(&evidence);
+        if bytes.len() < FEW || !sys::has_other_processors() {
+            return match Found::first(survey.look(&mut known)) {
                 Some(changed) => Err(Miss::Evidence(changed)),
-                None => Ok((other(), news)),
+                None => Ok((other(), known.to_json())),
             };
         }
+        let look = || survey.look(&mut known);
         let (looked, (done, own)) = sys::beside(look, || (other(), survey.help()));
-        let (found, news) = looked.unwrap_or_else(look)?;
+        // Without a thread nobody has looked at directories that are listed.
+        let found = looked.unwrap_or_else(|| survey.look(&mut known));
         match Found::first(own.into_iter().chain(found)) {
             Some(changed) => Err(Miss::Evidence(changed)),
-            None => Ok((done, news)),
+            None => Ok((done, known.to_json())),
         }
     }
 
@@ -411,21 +413,6 @@ impl ImageEvidence<'_> {
                 .map_err(|error| Miss::Damaged(error.to_string())),
             None => manifest::read_evidence(&self.directory).map_err(|error| self.damaged(error)),
         }
-    }
-
-    fn look_at<'e>(
-        &self,
-        bytes: &'e [u8],
-        survey: &Survey<'e>,
-    ) -> Result<(Option<Found>, Option<Vec<u8>>), Miss> {
-        let evidence = Evidence::parse(bytes).map_err(|error| self.damaged(error))?;
-        let mut known = LookedThrough::read(&self.looked_through);
-        trace::reached("read");
-        if let Some(changed) = evidence.difference(self.surroundings) {
-            return Err(Miss::Evidence(changed));
-        }
-        let found = survey.look_at(evidence, &mut known);
-        Ok((found, known.to_json()))
     }
 
     fn damaged(&self, error: io::Error) -> Miss {

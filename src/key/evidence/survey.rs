@@ -1,18 +1,17 @@
 //! Looking at many files on two processors.
 //!
 //! A run waits for some thousand `stat`, which is most of what it does before the program
-//! begins. So another thread reads the evidence and looks at it while the run prepares the rest,
-//! and the run helps it when that is done.
+//! begins. So another thread looks at them while the run prepares the rest, and the run helps it
+//! when that is done.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Changed, Evidence, LookedThrough, VERSION};
 
 /// Evidence that is looked at by several threads: each directory by whoever comes first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Survey<'e> {
-    evidence: OnceLock<Evidence<'e>>,
+    evidence: &'e Evidence<'e>,
     next: AtomicUsize,
 }
 
@@ -25,24 +24,26 @@ pub struct Found {
 }
 
 impl<'e> Survey<'e> {
-    /// Looks at all of this evidence, with what is known of directories that have been looked
-    /// through since, which is added to. Gives what it has found; others may have found more.
-    pub fn look_at(&self, evidence: Evidence<'e>, known: &mut LookedThrough) -> Option<Found> {
-        if evidence.version != VERSION {
+    /// Of this evidence.
+    pub fn of(evidence: &'e Evidence<'e>) -> Self {
+        Self { evidence, next: AtomicUsize::new(0) }
+    }
+
+    /// Looks at all of it, with what is known of directories that have been looked through
+    /// since, which is added to. Gives what it has found; others may have found more.
+    pub fn look(&self, known: &mut LookedThrough) -> Option<Found> {
+        if self.evidence.version != VERSION {
             return Some(Found { number: 0, changed: Changed::Version });
         }
-        let evidence = self.evidence.get_or_init(|| evidence);
         self.help().or_else(|| {
-            let changed = evidence.first_change_of_listings(known)?;
+            let changed = self.evidence.first_change_of_listings(known)?;
             Some(Found { number: usize::MAX, changed })
         })
     }
 
-    /// Takes directories as long as there are any, up to the first change. Nothing is done if it
-    /// is not known yet what to look at.
+    /// Takes directories as long as there are any, up to the first change.
     pub fn help(&self) -> Option<Found> {
-        // Who took a number without knowing its directory would leave that to nobody.
-        let directories = &self.evidence.get()?.directories;
+        let directories = &self.evidence.directories;
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if let Some(changed) = directories.get(number)?.first_change() {
@@ -77,26 +78,21 @@ mod tests {
                 file
             })
             .collect();
-        let bytes = Evidence::record(files.clone(), []).unwrap().to_bytes();
+        let evidence = Evidence::record(files.clone(), []).unwrap();
         let check = || {
-            let survey = Survey::default();
-            for _ in 0..3 {
-                assert_eq!(survey.help(), None, "nothing is known yet");
-            }
-            let look =
-                || survey.look_at(Evidence::parse(&bytes).unwrap(), &mut LookedThrough::default());
+            let survey = Survey::of(&evidence);
+            let look = || survey.look(&mut LookedThrough::default());
             let (beside, own) = crate::sys::beside(look, || {
                 std::thread::yield_now();
                 survey.help()
             });
-            let beside = beside.unwrap_or_else(look);
-            Found::first(own.into_iter().chain(beside))
+            Found::first(own.into_iter().chain(beside.unwrap_or_else(look)))
         };
         assert_eq!(check(), None);
         for changed in [399, 200, 3] {
             std::fs::write(&files[changed], "x = 22\n").unwrap();
             for _ in 0..20 {
-                assert_eq!(check(), Evidence::parse(&bytes).unwrap().first_change());
+                assert_eq!(check(), evidence.first_change());
             }
         }
     }
