@@ -86,9 +86,10 @@ pub(super) fn sync_written(file: &File, path: &Path, needed: u64) -> Result<()> 
 }
 
 /// Bytes that are written at once, to a multiple of as many. A file's pages that were written
-/// together the kernel keeps together (large folios, in ext4 from Linux 6.16 on, in XFS from 5.18
-/// on), and maps together: a program that touches each sixteenth page of 64 MB then waits 0.2 to
-/// 0.3 us for each, and else 1.7. From 2 MB on such a write takes ten times as long.
+/// together the kernel keeps together (large folios), where the file system can, and maps
+/// together: measured on ext4 of Linux 6.18, a program that touches each sixteenth page of 64 MB
+/// then waits 0.2 to 0.3 us for each, and else 1.7. From 2 MB on such a write takes ten times as
+/// long.
 pub(super) const AT_ONCE: u64 = 1 << 20;
 
 /// Creates a private file of so many bytes, all of them a hole.

@@ -11,7 +11,7 @@
  *   capture.c   runs the recipe, reports, tidies up, parks
  *   observe.c   what the recipe looks at: files, variables, who asks for the time ...
  *   collector.c freezes the image's objects, and what the gc module says of that
- *   settle.c    spends the free blocks of the allocators before parking; what belongs together
+ *   settle.c    before parking, spends the allocators' free blocks and gathers names
  *   gate.c      the control socket: messages, the park itself
  *   direct.c    the park's other exit: where there is no socket and no supervisor
  *   request.c   the request, parsed
