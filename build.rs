@@ -7,6 +7,7 @@
 //! the binaries need nothing but libc at run time.
 
 use std::env;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +17,7 @@ fn main() {
     image_types();
     park_library(&out);
     lean_libraries(&out);
+    first_code();
 }
 
 /// Where libcriu was found: its include directories and its library directories.
@@ -110,6 +112,67 @@ fn lean_libraries(out: &Path) {
     }
 }
 
+/// What `pyrun` begins with, before its C library; see `src/replay/first/first.h`.
+fn first_code() {
+    let steps = Path::new("src/engine/direct/steps.c");
+    println!("cargo:rerun-if-changed=src/replay/first");
+    println!("cargo:rerun-if-changed={}", steps.display());
+    // Nothing that needs a C library to be there, nor anything that it has to set up.
+    let flags = [
+        "-std=gnu11",
+        "-ffreestanding",
+        "-fno-builtin",
+        "-fno-tree-loop-distribute-patterns",
+        "-fno-stack-protector",
+        "-fcf-protection=none",
+        "-fno-asynchronous-unwind-tables",
+        "-fPIE",
+    ];
+    let mut build = cc::Build::new();
+    build.files(c_sources("src/replay/first")).file(steps);
+    build.define("REPLAY_MAGIC", format!("{:#x}ull", format_of_replays()).as_str());
+    build
+        .define("_GNU_SOURCE", None)
+        .warnings(true)
+        .extra_warnings(true)
+        .warnings_into_errors(true);
+    build.opt_level(2).pic(false).cargo_metadata(true);
+    flags.into_iter().for_each(|flag| {
+        build.flag(flag);
+    });
+    build.compile("pyimg_first");
+    println!("cargo:rustc-link-arg-bin=pyrun=-Wl,-e,first_start");
+}
+
+/// A number that tells replays of this program from those of others, which may look otherwise: a
+/// hash of everything that reads, writes or makes them.
+fn format_of_replays() -> u64 {
+    let written_by =
+        ["src/replay/file.rs", "src/engine/direct/again.rs", "src/engine/direct/steps.rs"];
+    let mut files = c_sources("src/replay/first");
+    files.extend(["first.h", "system.h"].map(|name| Path::new("src/replay/first").join(name)));
+    files.extend(written_by.map(PathBuf::from));
+    files.push("src/engine/direct/steps.c".into());
+    let mut hasher = DefaultHasher::new();
+    env::var("CARGO_PKG_VERSION").unwrap_or_default().hash(&mut hasher);
+    for file in files {
+        println!("cargo:rerun-if-changed={}", file.display());
+        std::fs::read(&file).expect("a source that can be read").hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The C files in a directory, in order.
+fn c_sources(directory: &str) -> Vec<PathBuf> {
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(directory)
+        .expect("the directory is there")
+        .map(|entry| entry.expect("readable directory").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    sources.sort();
+    sources
+}
+
 fn park_library(out: &Path) {
     println!("cargo:rerun-if-changed=src/capture/park");
     let compiler = cc::Build::new().get_compiler();
@@ -129,13 +192,7 @@ fn park_library(out: &Path) {
         .args(["-fno-semantic-interposition", "-Wl,-z,relro,-z,now", "-s"])
         .arg("-o")
         .arg(&library);
-    let mut sources: Vec<PathBuf> = std::fs::read_dir("src/capture/park")
-        .expect("src/capture/park is there")
-        .map(|entry| entry.expect("readable directory").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
-        .collect();
-    sources.sort();
-    command.args(&sources).arg("-ldl");
+    command.args(c_sources("src/capture/park")).arg("-ldl");
     let status = command.status().expect("the C compiler can be started");
     assert!(status.success(), "the park library does not compile: {command:?}");
 }

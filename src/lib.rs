@@ -31,7 +31,8 @@
 //! | [`config`] | what a person has set for `pyimg`: file and variables | nobody |
 //! | [`launch`] | `pyrun`: from a command line to an engine, or to plain Python | everyone below |
 //! | [`capture`] | makes an image; `capture/park` runs inside the interpreter | everyone below |
-//! | [`engine`] | brings an image back | [`criu`], [`image`], [`manifest`] |
+//! | [`engine`] | brings an image back | [`criu`], [`image`], [`manifest`], [`replay`] |
+//! | [`replay`] | a run that is like one before: the file of it, and the code that begins with it | [`image`], [`key`] |
 //! | [`manifest`] | what an image says of itself | [`image`], [`key`] |
 //! | [`store`] | images on disk, deduplicated by page | nobody: not CRIU, not Python |
 //! | [`criu`] | libcriu: check, version, dump, restore | nobody: not Python, not SQL |
@@ -40,7 +41,7 @@
 //! | [`error`], [`sys`], [`parallel`] | the one error type; the few unsafe system calls; all processors | nobody |
 //! | [`trace`] | when a launch reached what, for a benchmark | nobody |
 //!
-//! `unsafe` is denied everywhere but in `criu/sys`, [`sys`], `main` of `pyrun` and what is generated from CRIU's
+//! `unsafe` is denied everywhere but in `criu/sys`, [`sys`], `replay/first`, `main` of `pyrun` and what is generated from CRIU's
 //! protocol buffers in [`image`].
 
 pub mod capture;
@@ -55,6 +56,7 @@ pub mod key;
 pub mod launch;
 pub mod manifest;
 pub mod parallel;
+pub mod replay;
 pub mod store;
 pub mod sys;
 pub mod trace;

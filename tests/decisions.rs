@@ -53,6 +53,8 @@ impl Place {
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> Went {
         let mut command = self.lab.pyrun();
+        // What is decided is for runs that have no replay.
+        command.env("PYIMG_REPLAY", "off");
         command.env("PYIMG_LOG", "phases").current_dir(&self.directory).args(arguments);
         let output = run(&mut command);
         let said: Value = serde_json::from_str(output.stderr_text().trim()).unwrap();

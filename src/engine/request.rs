@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -114,9 +114,35 @@ pub struct Waking {
     pub in_place: bool,
 }
 
+/// A request, taken apart: some bytes, then strings, each of which a zero follows.
+#[derive(Debug)]
+pub struct Sections {
+    /// The numbers, the working directory and the program's text.
+    pub bytes: Vec<u8>,
+    /// `sys.argv`.
+    pub argv: Vec<Vec<u8>>,
+    /// `sys.orig_argv`.
+    pub orig_argv: Vec<Vec<u8>>,
+    /// `NAME=VALUE`.
+    pub environment: Vec<Vec<u8>>,
+    /// What the program is to record.
+    pub last: Vec<Vec<u8>>,
+}
+
 impl Request {
     /// The bytes that the park library reads.
     pub fn to_bytes(&self, waking: &Waking) -> Vec<u8> {
+        let Sections { mut bytes, argv, orig_argv, environment, last } = self.sections(waking);
+        let strings = argv.iter().chain(&orig_argv).chain(&environment).chain(&last);
+        strings.for_each(|string| {
+            bytes.extend(string);
+            bytes.push(0);
+        });
+        bytes
+    }
+
+    /// The same, taken apart.
+    pub fn sections(&self, waking: &Waking) -> Sections {
         let lines = |names: &[String]| names.iter().map(|name| format!("{name}\n")).collect();
         let none = Recording::default();
         let recording = self.recording.as_ref().unwrap_or(&none);
@@ -130,17 +156,6 @@ impl Request {
             pages.as_os_str().as_bytes(),
             header.as_bytes(),
         ];
-        let strings = [self.cwd.as_os_str().as_bytes(), self.text.as_bytes()]
-            .into_iter()
-            .map(<[u8]>::to_vec)
-            .chain(self.argv.iter().chain(&self.orig_argv).map(|s| s.as_bytes().to_vec()))
-            .chain(self.environment.iter().map(|(name, value)| {
-                let mut pair = name.clone().into_vec();
-                pair.push(b'=');
-                pair.extend(value.as_bytes());
-                pair
-            }))
-            .chain(last.map(<[u8]>::to_vec));
         let count = |length: usize| u32::try_from(length).expect("fewer than 2^32 of anything");
         let (limits, descriptors) = match waking.in_place {
             true => (&[][..], &[][..]),
@@ -180,11 +195,21 @@ impl Request {
             bytes.extend(soft.to_le_bytes());
             bytes.extend(hard.to_le_bytes());
         }
-        for string in strings {
-            bytes.extend(string);
+        for string in [self.cwd.as_os_str(), &self.text] {
+            bytes.extend(string.as_bytes());
             bytes.push(0);
         }
-        bytes
+        let all = |strings: &[OsString]| strings.iter().map(|s| s.as_bytes().to_vec()).collect();
+        let pair = |(name, value): &(OsString, OsString)| {
+            [name.as_bytes(), b"=", value.as_bytes()].concat()
+        };
+        Sections {
+            bytes,
+            argv: all(&self.argv),
+            orig_argv: all(&self.orig_argv),
+            environment: self.environment.iter().map(pair).collect(),
+            last: last.map(<[u8]>::to_vec).into(),
+        }
     }
 
     /// Sends the request and the descriptors into the socket.

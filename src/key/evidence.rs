@@ -8,6 +8,7 @@
 //! at by the process itself (files of the C library's own, such as locale data), and the
 //! variables of [`NEVER_EVIDENCE`].
 
+mod claim;
 mod fact;
 mod files;
 mod listing;
@@ -26,6 +27,8 @@ use files::{Directory, Files};
 use listing::{Interest, Listing};
 use variables::Variables;
 
+pub use claim::{Claim, Claims, What};
+pub use fact::State;
 pub use listing::LookedThrough;
 pub use survey::{Found, Survey};
 pub use variables::{NEVER_EVIDENCE, NOT_OF_ALL, Surroundings};
@@ -337,6 +340,11 @@ impl<'a> Evidence<'a> {
     /// The standard descriptors of which the imports asked whether they are terminals.
     pub fn terminals(&self) -> Vec<&'static str> {
         self.variables.terminals().map(name_of).collect()
+    }
+
+    /// Whether standard input, output and error were terminals, where the imports asked for it.
+    pub fn terminals_wanted(&self) -> [Option<bool>; 3] {
+        self.variables.terminals_wanted()
     }
 
     /// In the directories that were looked through, the paths that mattered.

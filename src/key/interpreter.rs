@@ -21,6 +21,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::looked;
 use super::pyenv;
 use super::which::{self, FileId, Kind};
 
@@ -209,6 +210,7 @@ impl Search<'_> {
         origin: Origin,
         environment: Vec<(OsString, OsString)>,
     ) -> Result<Found, String> {
+        looked::at(invoked);
         let real = invoked.canonicalize().map_err(|error| error.to_string())?;
         if FileId::of(&real) == self.own {
             return Err("it leads back to pyrun".to_owned());
@@ -248,6 +250,7 @@ fn is_python_name(name: &OsStr) -> bool {
 /// The interpreter beside a console script, if its `#!` line names one.
 fn own_interpreter(script: &Path) -> Option<PathBuf> {
     // A pipe must not be read, for it could not be read again.
+    looked::at(script);
     let metadata = script.metadata().ok()?;
     let head = metadata.is_file().then(|| which::head(script).ok()).flatten()?;
     if !head.starts_with(b"#!") {
@@ -255,6 +258,7 @@ fn own_interpreter(script: &Path) -> Option<PathBuf> {
     }
     let directory = script.canonicalize().ok()?.parent()?.to_owned();
     let interpreter = named_by(&head, &directory)?;
+    looked::at(interpreter.parent()?);
     let is_beside = interpreter.file_name().is_some_and(is_python_name)
         && interpreter.parent()?.canonicalize().ok()? == directory;
     is_beside.then_some(interpreter)

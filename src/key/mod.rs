@@ -5,6 +5,7 @@ pub mod flags;
 pub mod host;
 pub mod inspect;
 pub mod interpreter;
+pub mod looked;
 pub mod pyenv;
 pub mod python_env;
 pub mod recipe;

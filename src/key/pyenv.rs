@@ -16,6 +16,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::looked;
 use super::which::{self, FileId};
 
 mod version;
@@ -83,7 +84,7 @@ pub fn follow(shim: &Path, text: &[u8], call: Call<'_>) -> Result<Target, String
     let versions = version::resolve(&pyenv.root, &versions)?;
     // pyenv makes its own programs and those of its plugins come first.
     let mut path = pyenv.prefix.join("libexec").into_os_string();
-    for plugin in plugins.iter().rev().map(|plugin| plugin.join("bin")).filter(|bin| bin.exists()) {
+    for plugin in plugins.iter().rev().map(|plugin| plugin.join("bin")).filter(|bin| exists(bin)) {
         path.push(":");
         path.push(plugin);
     }
@@ -196,7 +197,7 @@ impl Pyenv {
         directories.push("/usr/lib/pyenv/hooks".into());
         // Of plugins outside the root pyenv takes the programs, but not the hooks.
         let in_root = plugins.iter().filter(|plugin| plugin.starts_with(&self.root));
-        directories.extend(in_root.map(|plugin| plugin.join("etc/pyenv.d")).filter(|d| d.exists()));
+        directories.extend(in_root.map(|plugin| plugin.join("etc/pyenv.d")).filter(|d| exists(d)));
         let mut path = given.unwrap_or_default();
         for directory in directories {
             if !path.is_empty() {
@@ -223,9 +224,11 @@ impl Pyenv {
 fn installed_in(program: &Path) -> Option<PathBuf> {
     let mut program = program.to_owned();
     let mut links = 0;
+    looked::at(&program);
     while let Ok(target) = fs::read_link(&program) {
         links += 1;
         program = (links < 20).then(|| plain(&program.parent()?.join(target))).flatten()?;
+        looked::at(&program);
     }
     program.is_file().then_some(())?;
     program.parent()?.parent().map(Path::to_owned)
@@ -246,8 +249,20 @@ fn plain(path: &Path) -> Option<PathBuf> {
     Some(plain)
 }
 
+/// Whether there is anything of this name.
+fn exists(path: &Path) -> bool {
+    looked::at(path);
+    path.exists()
+}
+
+fn is_directory(path: &Path) -> bool {
+    looked::at(path);
+    path.is_dir()
+}
+
 /// The entries of a directory that do not begin with a dot, in order of name.
 fn sorted(directory: &Path) -> Vec<PathBuf> {
+    looked::at(directory);
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries
         .filter(|entry| !entry.file_name().as_bytes().starts_with(b"."))
@@ -264,7 +279,7 @@ fn plain_directory(directory: OsString) -> Result<PathBuf, String> {
         plain.is_absolute() && plain.as_os_str().len() == directory.as_os_str().len()
     });
     match simple {
-        Some(plain) if plain.is_dir() => Ok(plain),
+        Some(plain) if is_directory(&plain) => Ok(plain),
         _ => Err(format!("PYENV_DIR is `{}`", directory.display())),
     }
 }
@@ -287,7 +302,9 @@ fn check_hooks(hook_path: &OsStr, name: &OsStr, arguments: &[OsString]) -> Resul
     for directory in hook_path.as_bytes().split(|&byte| byte == b':') {
         let directory = Path::new(OsStr::from_bytes(directory));
         for kind in ["version-name", "which", "exec"] {
-            for hook in fs::read_dir(directory.join(kind)).into_iter().flatten().flatten() {
+            let hooks = directory.join(kind);
+            looked::at(&hooks);
+            for hook in fs::read_dir(&hooks).into_iter().flatten().flatten() {
                 let file = hook.file_name();
                 let known = match (kind, file.as_bytes()) {
                     (_, file) if file.starts_with(b".") || !file.ends_with(b".bash") => true,

@@ -11,6 +11,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::looked;
+
 /// What shells and `execvp(3)` search when `PATH` is not set.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How much of a script is looked at: enough for its `#!` line, and for the whole
@@ -27,6 +29,7 @@ pub struct FileId {
 impl FileId {
     /// The file that a path leads to, if it leads to one.
     pub fn of(path: &Path) -> Option<Self> {
+        looked::at(path);
         path.metadata().ok().as_ref().map(Self::from)
     }
 }
@@ -59,6 +62,7 @@ impl Kind {
 
 /// The first bytes of a file.
 pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    looked::at(path);
     let mut file = File::open(path)?;
     // Most files looked at are binaries, for which four bytes tell all.
     let mut bytes = vec![0; 4];
@@ -72,6 +76,7 @@ pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// The executable file at this path, if there is one.
 pub fn executable(path: &Path) -> Option<Metadata> {
+    looked::at(path);
     let metadata = path.metadata().ok()?;
     // A cheap look at the mode spares most of the questions about permission.
     let may = metadata.is_file()

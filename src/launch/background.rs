@@ -79,6 +79,25 @@ pub struct Missed<'a> {
 }
 
 impl Missed<'_> {
+    /// Whether there is nothing to be done, nor will be at the next miss.
+    pub fn is_idle(&self) -> bool {
+        let Some(Counted { program, .. }) = &self.counted else {
+            return !matches!(self.miss, Miss::NoStore(_));
+        };
+        let verdict = program.outlook.as_ref().map(|outlook| outlook.verdict);
+        let is_unfit = self.stale.is_some() || matches!(self.miss, Miss::Evidence(_));
+        match Config::read().map(|config| config.build) {
+            Ok(Policy::Off) => program.misses >= TOLD_AFTER,
+            Ok(Policy::Ask) if verdict == Some(Verdict::Advised) && !program.told => false,
+            Ok(_) => {
+                // What has begun will soon end.
+                !matches!(verdict, None | Some(Verdict::Begun))
+                    && !is_due(program, store::now_ns(), is_unfit)
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Does what the user has configured.
     pub fn follow_up(self) {
         // Without a store nothing is remembered, and it is not for a run to make one.

@@ -146,6 +146,11 @@ impl Decision {
         holds.then_some(decision)
     }
 
+    /// What speaks against better images.
+    pub fn refuted(&self) -> &[Refuted] {
+        &self.refuted
+    }
+
     /// The image that would be taken had nothing changed since it was built, where no other one
     /// is.
     pub fn stale(&self) -> Option<&str> {

@@ -19,6 +19,7 @@ pub mod program;
 pub mod reach;
 mod refuted;
 pub mod remembered;
+mod replays;
 mod rescue;
 pub mod shadow;
 mod situation;
@@ -27,8 +28,9 @@ mod start;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write as _;
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use background::Missed;
@@ -38,6 +40,7 @@ use decision::Decision;
 use miss::Miss;
 use refuted::Refuted;
 use remembered::Start;
+use replays::{Course, Hit, Settled};
 use situation::{Situation, first_usable};
 use source::{Form, Source};
 use start::Prepared;
@@ -47,8 +50,11 @@ use crate::engine::caller::{self, Caller, Closed};
 use crate::engine::request::{Kind, Request};
 use crate::engine::supervise;
 use crate::key::interpreter::{Found, GUARD, Interpreter, Search};
+use crate::key::looked;
 use crate::key::python_env::with_changes;
 use crate::key::which::FileId;
+use crate::replay;
+use crate::store::{self, Records};
 use crate::trace;
 
 /// Exit status when there is no interpreter at all, as a shell has it.
@@ -88,7 +94,9 @@ pub fn main() -> i32 {
     let cwd = std::env::current_dir();
     let own = std::env::current_exe().ok().as_deref().and_then(FileId::of);
     let directory = cwd.as_deref().unwrap_or(Path::new("/"));
-    let interpreter = match find_interpreter(&line, directory, &invoked_as, own) {
+    let replay = replay::run();
+    let (found, looked) = looked::during(|| find_interpreter(&line, directory, &invoked_as, own));
+    let interpreter = match found {
         Found::Interpreter(interpreter) => interpreter,
         Found::Doubt { exec, why, guard } => {
             let miss = Miss::Interpreter { path: exec.clone(), why };
@@ -110,7 +118,17 @@ pub fn main() -> i32 {
         interpreter.environment.clone(),
         move || drop(crate::sys::set_disposition(libc::SIGXFSZ, was_ignored)),
     );
-    let mut launch = Launch { line: &line, interpreter, log, start, stale: None, decision: None };
+    let mut launch = Launch {
+        line: &line,
+        interpreter,
+        looked,
+        log,
+        start,
+        replay,
+        stale: None,
+        decision: None,
+        decided: None,
+    };
     let outcome = match (&caller, &cwd) {
         (Ok(caller), Ok(cwd)) => launch.run_from_image(caller, cwd),
         (Err(error), _) | (_, Err(error)) => Err(Miss::Unrestorable(error.to_string())),
@@ -131,7 +149,9 @@ pub fn main() -> i32 {
             );
             if let (Ok(run), Some(cwd)) = (&line.run, cwd) {
                 let stale = launch.stale.as_deref();
-                Missed { run, interpreter, cwd, miss: &miss, stale, counted }.follow_up();
+                let missed = Missed { run, interpreter, cwd, miss: &miss, stale, counted };
+                launch.keep_miss(&miss, &missed, launch.log.of_miss(&miss));
+                missed.follow_up();
             }
             become_python(&interpreter.invoked, &line, &interpreter.environment)
         }
@@ -142,12 +162,18 @@ pub fn main() -> i32 {
 struct Launch<'a> {
     line: &'a CommandLine,
     interpreter: Interpreter,
+    /// Where it was looked for.
+    looked: Vec<PathBuf>,
     log: Log,
     start: Start,
+    /// What the next run begins with that is like this one, if there can be such a thing.
+    replay: Option<replay::Run>,
     /// The image that would have been the first choice, had nothing changed since it was built.
     stale: Option<String>,
     /// What was decided, if that is news.
     decision: Option<Decision>,
+    /// What speaks against images, if an earlier run has decided that none is used.
+    decided: Option<Vec<Refuted>>,
 }
 
 /// A program that has been started from an image.
@@ -155,9 +181,40 @@ struct Started {
     program: Prepared,
     chosen: Chosen,
     request: Request,
+    /// Memory that the program will write to.
+    prefetched: Vec<Range<u64>>,
 }
 
 impl Launch<'_> {
+    /// What there may be a replay of.
+    fn course<'a>(
+        &'a self,
+        run: &'a replay::Run,
+        interpreter: &'a Interpreter,
+        cwd: &'a Path,
+        records: Records,
+        said: String,
+    ) -> Course<'a> {
+        let Self { start, looked, .. } = self;
+        Course { run, start, interpreter, looked, cwd, records, said }
+    }
+
+    /// Writes down that this run is plain Python, for the next one, if that is no news: nothing
+    /// was looked at but the command line and the interpreter, or what was decided before, and
+    /// nothing is to be done about it.
+    fn keep_miss(&self, miss: &Miss, missed: &Missed<'_>, said: String) {
+        let (Some(run), Ok(dir)) = (&self.replay, store::default_dir()) else { return };
+        let is_known = matches!(miss, Miss::EngineOff) || self.decided.is_some();
+        if !is_known || self.decision.is_some() || !missed.is_idle() {
+            return;
+        }
+        let Some(records) = Records::of(&dir) else { return };
+        let course = self.course(run, missed.interpreter, missed.cwd, records, said);
+        let program = missed.counted.as_ref().map(|counted| counted.id);
+        let decided = self.decided.as_deref();
+        course.keep_miss(&Settled { line: self.line, miss, decided, program });
+    }
+
     /// Runs the program from an image and says how it ended.
     fn run_from_image(&mut self, caller: &Caller, cwd: &Path) -> Result<ExitStatus, Miss> {
         let situation = Situation::read(self.line, &mut self.interpreter, caller, cwd)?;
@@ -166,10 +223,19 @@ impl Launch<'_> {
         if let Some(decision) = basis.as_ref().and_then(|basis| situation.decided(basis)) {
             trace::reached("decided");
             self.stale = decision.stale().map(str::to_owned);
-            let ranking = decision.ranking(situation.remembered.modules())?;
+            let ranking = match decision.ranking(situation.remembered.modules()) {
+                Ok(ranking) => ranking,
+                Err(miss) => {
+                    self.decided = Some(decision.refuted().to_vec());
+                    return Err(miss);
+                }
+            };
             let image = &ranking.images[0];
             match self.start_from(&situation, image, &ranking.source) {
-                Ok(started) => return Ok(self.follow(started, situation, None)),
+                Ok(started) => {
+                    let again = decision.refuted().is_empty().then_some(&ranking.source);
+                    return Ok(self.follow(started, situation, None, again));
+                }
                 Err(miss) if miss.is_of_one_image() => tried = Some((image.id, miss)),
                 Err(miss) => return Err(miss),
             }
@@ -197,7 +263,10 @@ impl Launch<'_> {
         let decision =
             decision.and_then(|(basis, refuted)| situation.decide(basis, &ranking, refuted));
         match outcome {
-            Ok(started) => Ok(self.follow(started, situation, decision)),
+            Ok(started) => {
+                let again = situation.is_named().then_some(&ranking.source);
+                Ok(self.follow(started, situation, decision, again))
+            }
             Err(miss) => {
                 self.decision = decision;
                 Err(miss)
@@ -227,18 +296,20 @@ impl Launch<'_> {
         {
             self.stale.get_or_insert_with(|| chosen.name.clone());
         }
-        Ok(Started { program: started?, chosen, request })
+        Ok(Started { program: started?, chosen, request, prefetched: prefetch.ranges })
     }
 
     /// Stands by a program that has started. Nothing is a miss any more. What was decided is kept
-    /// if it is news.
+    /// if it is news; if it is not, the source of the program is given, and the next run may
+    /// begin with a replay of this one.
     fn follow(
         &self,
         started: Started,
         situation: Situation<'_>,
         decision: Option<Decision>,
+        again: Option<&Source>,
     ) -> ExitStatus {
-        let Started { program, chosen, request } = started;
+        let Started { program, chosen, request, prefetched } = started;
         trace::reached("started");
         let restore = self.start.elapsed();
         let (program, by) = match program {
@@ -250,9 +321,25 @@ impl Launch<'_> {
             // Whoever reads what the program writes must see the end when it closes its output.
             crate::sys::let_go_of(request.descriptors.iter().map(|inherited| inherited.number));
         }
-        drop(request);
         situation.store.note_use(&chosen.id);
         situation.remembered.note_hit(&self.start, restore, &chosen, &by, decision.as_ref());
+        if let (Err(_), Some(source), Some(replay)) = (&program, again, &self.replay) {
+            let course = self.course(
+                replay,
+                &situation.interpreter,
+                situation.cwd,
+                situation.store.records(),
+                self.log.of_hit(&chosen.name, &by),
+            );
+            course.keep_hit(&Hit {
+                situation: &situation,
+                chosen: &chosen,
+                source,
+                request: &request,
+                prefetched: &prefetched,
+            });
+        }
+        drop(request);
         trace::finish("hit");
         let program = match program {
             Ok(program) => program,
@@ -375,15 +462,27 @@ impl Log {
         Self { hits: is("hit") || is("debug"), misses: is("miss") || is("debug") }
     }
 
+    /// What is said of a hit: a line, or nothing.
+    fn of_hit(self, image: &str, by: &By) -> String {
+        if self.hits { format!("pyrun: hit: {image} ({by})\n") } else { String::new() }
+    }
+
     fn hit(self, image: &str, by: &By) {
-        if self.hits {
-            say(&format!("pyrun: hit: {image} ({by})"));
+        let line = self.of_hit(image, by);
+        if !line.is_empty() {
+            say(line.trim_end());
         }
     }
 
+    /// What is said of a miss: a line, or nothing.
+    fn of_miss(self, miss: &Miss) -> String {
+        if self.misses { format!("pyrun: miss: {miss}\n") } else { String::new() }
+    }
+
     fn miss(self, miss: &Miss) {
-        if self.misses {
-            say(&format!("pyrun: miss: {miss}"));
+        let line = self.of_miss(miss);
+        if !line.is_empty() {
+            say(line.trim_end());
         }
         trace::finish(miss.code());
     }

@@ -69,6 +69,13 @@ impl Prefetch {
     }
 }
 
+impl Prefetch {
+    /// Until when what is known is relied upon, in nanoseconds since 1970.
+    pub fn known_until(records: &Records, program: &ProgramId) -> Option<i64> {
+        records.pages(program).map(|(_, at_ns)| at_ns.saturating_add(RELIED_ON_NS))
+    }
+}
+
 impl Written {
     /// A line with the image and the number of runs, then for each range its address and its
     /// number of pages in hexadecimal. Nothing if it is anything else, or there are too many.

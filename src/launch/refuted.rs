@@ -40,6 +40,11 @@ impl Refuted {
         is_recent && state_of(&self.changed, now) == self.state
     }
 
+    /// Until when it may be known to be so, in nanoseconds since 1970.
+    pub fn holds_until(&self) -> i64 {
+        self.at_ns.saturating_add(HOLDS_FOR_NS as i64)
+    }
+
     /// What is different.
     pub fn changed(&self) -> &Changed {
         &self.changed

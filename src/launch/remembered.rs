@@ -42,7 +42,8 @@ impl Start {
         self.instant.elapsed()
     }
 
-    fn at_ns(&self) -> i64 {
+    /// When that was, in nanoseconds since 1970.
+    pub fn at_ns(&self) -> i64 {
         let since = self.clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }

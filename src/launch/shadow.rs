@@ -87,6 +87,29 @@ pub fn find(
     Ok(found)
 }
 
+/// Whether `directory` has nothing that goes by the name of one of `modules` or `absent`, whatever
+/// it is: then that stays so for as long as nothing is added to it. Nor has one that is not there.
+pub fn is_clear(
+    directory: &Path,
+    modules: &BTreeMap<String, Option<PathBuf>>,
+    absent: &[String],
+) -> bool {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return error.kind() == io::ErrorKind::NotFound,
+    };
+    entries.flatten().all(|entry| {
+        let name = entry.file_name();
+        let name = name.as_bytes();
+        let stem = &name[..memchr::memchr(b'.', name).unwrap_or(name.len())];
+        let Ok(module) = std::str::from_utf8(stem) else { return true };
+        match modules.get(module) {
+            Some(origin) => origin.as_deref().is_none_or(|origin| origin == directory),
+            None => !absent.iter().any(|absent| absent == module),
+        }
+    })
+}
+
 /// Looks through the archives among the places where an image looked for its modules.
 ///
 /// # Errors

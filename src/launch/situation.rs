@@ -221,6 +221,22 @@ impl<'a> Situation<'a> {
         }
     }
 
+    /// The directories of `PYTHONPATH`, where it counts.
+    pub fn python_path(&self) -> &[PathBuf] {
+        &self.python_path
+    }
+
+    /// Whether the user has named the image.
+    pub fn is_named(&self) -> bool {
+        self.named.is_some()
+    }
+
+    /// Until when what is known of the pages that the program writes is relied upon, in
+    /// nanoseconds since 1970.
+    pub fn pages_known_until(&self) -> Option<i64> {
+        Prefetch::known_until(&self.store.records(), self.remembered.id()?)
+    }
+
     /// All images of the interpreter, the newest first, each with what of it does not fit
     /// this run; or only the one that the user named.
     ///

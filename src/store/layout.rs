@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The entries of a store's own directory. A directory that holds anything
 /// else, and no index, is not a store and is left alone.
-pub(super) const ENTRIES: [&str; 12] = [
+pub(super) const ENTRIES: [&str; 13] = [
     "index.sqlite",
     "index.sqlite-journal",
     "changes.lock",
@@ -22,6 +22,7 @@ pub(super) const ENTRIES: [&str; 12] = [
     "images",
     "programs",
     "runs",
+    "replays",
     "tmp",
     "quarantine",
 ];
@@ -199,6 +200,14 @@ impl Layout {
         self.runs().join(TALLY)
     }
 
+    pub fn replays(&self) -> PathBuf {
+        self.root.join("replays")
+    }
+
+    pub fn replay(&self, name: &str) -> PathBuf {
+        self.replays().join(name)
+    }
+
     pub fn programs(&self) -> PathBuf {
         self.root.join("programs")
     }
@@ -270,6 +279,16 @@ pub(super) fn of_runs(name: &str) -> Option<OfRuns> {
 /// Whether this is the name of a directory that programs are spread over.
 pub(super) fn is_shelf(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether this is the name of a replay, or of one that is being written.
+pub(super) fn is_replay(name: &str) -> bool {
+    let is_one = |name: &str| {
+        name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let unfinished = name.strip_suffix(UNFINISHED_SUFFIX).and_then(|name| name.rsplit_once('.'));
+    is_one(name)
+        || unfinished.is_some_and(|(of, process)| is_one(of) && process.parse::<u32>().is_ok())
 }
 
 /// What the file of this name on a shelf is.

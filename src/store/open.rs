@@ -120,7 +120,7 @@ fn make(layout: &Layout) -> Result<rusqlite::Connection> {
     // Whoever made the directory may have been killed before this.
     durable::sync_name(dir)?;
     let inner = [layout.packs(), layout.images(), layout.programs(), layout.runs()];
-    for inner in inner.into_iter().chain([layout.temporary()]) {
+    for inner in inner.into_iter().chain([layout.replays(), layout.temporary()]) {
         access::private_dir(&inner)?;
     }
     if !layout.secret().exists() {

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use super::maps::Maps;
-use super::steps::Steps;
+use super::steps::{Room, Steps};
 use super::{Refusal, pages};
 use crate::image::PAGE_SIZE;
 use crate::image::plan::Plan;
@@ -23,37 +23,7 @@ const STACK: u64 = PAGE_SIZE;
 /// Room for the kernel's pages while all else is unmapped.
 const ASIDE: u64 = 64 * PAGE_SIZE;
 
-core::arch::global_asm!(
-    ".pushsection .text.pyimg_steps,\"ax\",@progbits",
-    "pyimg_steps_begin:",
-    "    mov rsp, r14",
-    "2:  mov rax, [r12]", // the number of the call, or -1 at the end
-    "    cmp rax, -1",
-    "    je 5f",
-    "    mov rdi, [r12 + 8]",
-    "    mov rsi, [r12 + 16]",
-    "    mov rdx, [r12 + 24]",
-    "    mov r10, [r12 + 32]",
-    "    mov r8, [r12 + 40]",
-    "    mov r9, [r12 + 48]",
-    "    syscall",
-    "    cmp qword ptr [r12 + 64], 0", // may it answer anything?
-    "    jne 3f",
-    "    cmp rax, [r12 + 56]", // what it has to answer
-    "    jne 4f",
-    "3:  add r12, 72",
-    "    jmp 2b",
-    "4:  mov r12, r13", // the list for that case
-    "    jmp 2b",
-    "5:  mov rdi, [r12 + 24]",
-    "    mov rsp, [r12 + 16]",
-    "    xor ebp, ebp",
-    "    call [r12 + 8]",
-    "    ud2",
-    "pyimg_steps_end:",
-    ".popsection",
-);
-
+// The code: `steps.c`.
 unsafe extern "C" {
     static pyimg_steps_begin: u8;
     static pyimg_steps_end: u8;
@@ -117,21 +87,6 @@ impl Area {
         self.mapped.range()
     }
 
-    /// Puts bytes into it and says where they are: at a multiple of 16.
-    ///
-    /// # Panics
-    /// When there is no room: it was reckoned wrongly.
-    pub fn put(&mut self, bytes: &[u8]) -> u64 {
-        let at = self.next.next_multiple_of(16);
-        let end = at + bytes.len() as u64;
-        assert!(end <= self.start + self.length - ASIDE, "the launcher's area is too small");
-        // SAFETY: the range was just checked to be within the data of the area, which is mapped
-        // writable, and to which nobody has a reference.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
-        self.next = end;
-        at
-    }
-
     /// Addresses for pages of the kernel's.
     pub fn reserve(&mut self, size: u64) -> u64 {
         let at = self.aside;
@@ -180,12 +135,26 @@ impl Area {
     }
 }
 
-/// The blake3 of the kernel's code in this process.
-pub fn hash_of_code((start, end): (u64, u64)) -> [u8; 32] {
+impl Room for Area {
+    /// # Panics
+    /// When there is no room: it was reckoned wrongly.
+    fn put(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.next.next_multiple_of(16);
+        let end = at + bytes.len() as u64;
+        assert!(end <= self.start + self.length - ASIDE, "the launcher's area is too small");
+        // SAFETY: the range was just checked to be within the data of the area, which is mapped
+        // writable, and to which nobody has a reference.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
+        self.next = end;
+        at
+    }
+}
+
+/// The kernel's code in this process.
+pub fn code((start, end): (u64, u64)) -> &'static [u8] {
     // SAFETY: the kernel has mapped the range, readable, for as long as the process lives, and
     // nobody can write to it.
-    let code = unsafe { std::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
-    blake3::hash(code).into()
+    unsafe { std::slice::from_raw_parts(start as *const u8, (end - start) as usize) }
 }
 
 /// Whether the kernel's own pages must not be changed any more, nor moved (`mseal(2)`, which a

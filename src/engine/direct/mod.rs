@@ -16,6 +16,7 @@
 //! program has not begun. Only if that fails too does it end, with a message and the status
 //! [`FAILED`].
 
+mod again;
 mod area;
 mod early;
 mod maps;
@@ -33,10 +34,11 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
+pub use self::again::{Again, again};
 use self::area::Area;
 use self::early::Early;
 use self::maps::Maps;
-use self::steps::Steps;
+use self::steps::{Room, Steps};
 use super::request::{Request, Waking};
 use crate::image::PAGE_SIZE;
 use crate::image::mapping::PackFile;
@@ -47,6 +49,10 @@ pub const PAGES: &str = "pages-1.img";
 
 /// How a run ends that could be neither the program nor plain Python.
 pub const FAILED: i32 = 124;
+
+/// How a process is woken that was the caller's own before.
+pub const IN_PLACE: Waking =
+    Waking { thread_ids: Vec::new(), death_signal: 0, supervisor: 0, in_place: true };
 
 /// Why an image was not taken; nothing has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +192,9 @@ impl Ready {
         steps.set_bounds(plan, executable, &mut area);
         steps.set_storage(plan.main.storage);
         steps.set_alternate_stack(plan.main.alternate_stack, &mut area);
-        let handoff = handoff(plan, request, &mut area);
+        let bytes = request.to_bytes(&IN_PLACE);
+        let at = (area.put(&bytes), bytes.len() as u64);
+        let handoff = handoff(plan, request.blocked_signals, at, area.whole(), &mut area);
         let rescue = steps::rescue(request, &mut area);
         Ok(Self { steps, rescue, wake: plan.wake, handoff, early, area, _files: files })
     }
@@ -248,15 +256,19 @@ fn check_kernel() -> Result<(), Refusal> {
     }
 }
 
-/// Limits of memory that the image would exceed.
-fn check_limits(plan: &Plan) -> Result<(), Refusal> {
+/// Bytes of address space that the image needs, and of data.
+fn limits(plan: &Plan) -> (u64, u64) {
     /// For what is yet to be mapped before the program begins.
     const ROOM: u64 = 4 << 20;
     let sum = |kind: &dyn Fn(&plan::Region) -> bool| -> u64 {
         plan.regions.iter().filter(|region| kind(region)).map(|region| region.length).sum()
     };
-    let all = sum(&|_| true) + ROOM;
-    let data = sum(&|region| region.protection & 2 != 0) + ROOM;
+    (sum(&|_| true) + ROOM, sum(&|region| region.protection & 2 != 0) + ROOM)
+}
+
+/// Limits of memory that the image would exceed.
+fn check_limits(plan: &Plan) -> Result<(), Refusal> {
+    let (all, data) = limits(plan);
     for (resource, needed, name) in
         [(Resource::RLIMIT_AS, all, "address space"), (Resource::RLIMIT_DATA, data, "data")]
     {
@@ -334,7 +346,7 @@ fn provided(plan: &Plan, maps: &Maps) -> Result<Vec<Part>, Refusal> {
     if size(code) != size(wanted.code) || variables != size(wanted.variables) {
         return Err(differs());
     }
-    if area::hash_of_code(code) != plan.code_hash {
+    if blake3::hash(area::code(code)) != plan.code_hash {
         return Err(differs());
     }
     if area::are_sealed(maps) {
@@ -358,37 +370,41 @@ impl Moved {
     }
 }
 
-/// What the park library finds: `struct handoff` of its `park.h`.
-fn handoff(plan: &Plan, request: &Request, area: &mut Area) -> u64 {
+/// What the park library finds: `struct handoff` of its `park.h`. The request is at an address
+/// and so many bytes long, and `whole` is what is to go when it was read.
+fn handoff(
+    plan: &Plan,
+    blocked: u64,
+    (request, length): (u64, u64),
+    whole: Range<u64>,
+    room: &mut impl Room,
+) -> u64 {
     /// Begins it.
     const MAGIC: u64 = 0x3146_4f48;
-    let blocked = request.blocked_signals;
-    let bytes = request.to_bytes(&Waking { in_place: true, ..Waking::default() });
-    let request = area.put(&bytes);
     let threads: Vec<u8> =
-        plan.threads.iter().flat_map(|thread| thread_words(thread, blocked, area)).collect();
-    let threads = area.put(&threads);
-    let main = thread_words(&plan.main, blocked, area);
-    let Range { start, end } = area.whole();
+        plan.threads.iter().flat_map(|thread| thread_words(thread, blocked, room)).collect();
+    let threads = room.put(&threads);
+    let main = thread_words(&plan.main, blocked, room);
+    let Range { start, end } = whole;
     let mut handoff = Vec::new();
-    for word in [MAGIC, start, end - start, request, bytes.len() as u64] {
+    for word in [MAGIC, start, end - start, request, length] {
         handoff.extend(word.to_le_bytes());
     }
     handoff.extend(main);
     handoff.extend((plan.threads.len() as u64).to_le_bytes());
     handoff.extend(threads.to_le_bytes());
-    area.put(&handoff)
+    room.put(&handoff)
 }
 
 /// `struct direct_thread` of the park library's `park.h`.
 ///
 /// What the caller blocks is blocked in every thread, as in one that the program had started.
-fn thread_words(thread: &Thread, blocked: u64, area: &mut Area) -> Vec<u8> {
+fn thread_words(thread: &Thread, blocked: u64, room: &mut impl Room) -> Vec<u8> {
     let mut frame = thread.frame.clone();
     for (mask, more) in frame.iter_mut().skip(frame::MASK).zip(blocked.to_le_bytes()) {
         *mask |= more;
     }
-    let frame = if frame.is_empty() { 0 } else { area.put(&frame) };
+    let frame = if frame.is_empty() { 0 } else { room.put(&frame) };
     let (rseq, rseq_length, signature) = thread.rseq;
     let mut bytes = Vec::new();
     let (robust, robust_length) = thread.robust_list;

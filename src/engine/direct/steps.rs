@@ -5,7 +5,6 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::FAILED;
-use super::area::Area;
 use crate::engine::request::Request;
 use crate::image::PAGE_SIZE;
 use crate::image::plan::{END_OF_MEMORY, Plan, Region, Run, Source, Wake};
@@ -21,8 +20,21 @@ pub const BOUNDS: u32 = 13 * 8;
 /// Ends a list of steps.
 const END: u64 = u64::MAX;
 /// Words of a step, and which of them is the answer that it has to give.
-const WORDS: usize = 9;
+pub const WORDS: usize = 9;
 const EXPECTED: usize = 7;
+/// Which word of `mmap` has its flags.
+const FLAGS: usize = 4;
+
+/// Memory that stays, in which steps can leave what they refer to.
+pub trait Room {
+    /// Puts bytes there and says where they are: at a multiple of 16.
+    fn put(&mut self, bytes: &[u8]) -> u64;
+
+    /// The same with words.
+    fn put_words(&mut self, words: impl IntoIterator<Item = u64>) -> u64 {
+        self.put(&words.into_iter().flat_map(u64::to_le_bytes).collect::<Vec<_>>())
+    }
+}
 
 /// A list of system calls.
 #[derive(Debug, Default)]
@@ -71,9 +83,23 @@ impl Steps {
         );
     }
 
+    /// The same, where there must be nothing yet.
+    pub fn map_anew(&mut self, region: &Region, descriptor: RawFd, offset: u64) {
+        self.map(region, descriptor, offset);
+        let flags = u64::from(region.flags) | libc::MAP_FIXED_NOREPLACE as u64;
+        let at = self.words.len() - WORDS + FLAGS;
+        self.words[at] = flags;
+    }
+
     /// Copies the pages of some of the regions, takes back what only that needed, and gives them
     /// their advice anew.
-    pub fn fill(&mut self, plan: &Plan, pages: RawFd, area: &mut Area, of: impl Fn(u64) -> bool) {
+    pub fn fill(
+        &mut self,
+        plan: &Plan,
+        pages: RawFd,
+        room: &mut impl Room,
+        of: impl Fn(u64) -> bool,
+    ) {
         let copies: Vec<&Run> = plan.copies.iter().filter(|run| of(run.address)).collect();
         let follows = |a: &&Run, b: &&Run| a.slot + a.pages == b.slot;
         let together = copies.chunk_by(follows).flat_map(|runs| runs.chunks(MOST_PARTS));
@@ -85,7 +111,7 @@ impl Steps {
                 parts.extend((run.pages * PAGE_SIZE).to_le_bytes());
                 length += run.pages * PAGE_SIZE;
             }
-            let at = area.put(&parts);
+            let at = room.put(&parts);
             let offset = some[0].slot * PAGE_SIZE;
             let arguments = [pages as u64, at, some.len() as u64, offset, 0, 0];
             self.call(libc::SYS_preadv, arguments, length);
@@ -113,24 +139,30 @@ impl Steps {
     }
 
     /// Tells the kernel where code, data, heap, stack and arguments are; and, where that is allowed
-    /// (`CAP_CHECKPOINT_RESTORE`), which binary the process runs.
-    pub fn set_bounds(&mut self, plan: &Plan, executable: RawFd, area: &mut Area) {
-        let auxiliary: Vec<u8> =
-            plan.bounds.auxiliary.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let at = area.put(&auxiliary);
+    /// (`CAP_CHECKPOINT_RESTORE`), which binary the process runs. Says where the number of that
+    /// binary's descriptor is.
+    pub fn set_bounds(
+        &mut self,
+        plan: &Plan,
+        executable: RawFd,
+        room: &mut impl Room,
+    ) -> Option<u64> {
+        let auxiliary = room.put_words(plan.bounds.auxiliary.iter().copied());
         let mut map: Vec<u8> =
             plan.bounds.fields.iter().flat_map(|word| word.to_le_bytes()).collect();
-        map.extend(at.to_le_bytes());
-        map.extend((auxiliary.len() as u32).to_le_bytes());
+        map.extend(auxiliary.to_le_bytes());
+        map.extend((plan.bounds.auxiliary.len() as u32 * 8).to_le_bytes());
         let set =
             |at| [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, at, BOUNDS.into(), 0, 0];
-        if executable >= 0 {
-            let with = area.put(&[&map[..], &executable.to_le_bytes()].concat());
+        let number = (executable >= 0).then(|| {
+            let with = room.put(&[&map[..], &executable.to_le_bytes()].concat());
             self.attempt(libc::SYS_prctl, set(with));
-        }
+            with + map.len() as u64
+        });
         map.extend(u32::MAX.to_le_bytes());
-        let without = area.put(&map);
+        let without = room.put(&map);
         self.call(libc::SYS_prctl, set(without), 0);
+        number
     }
 
     /// Sets the thread-local storage.
@@ -142,11 +174,10 @@ impl Steps {
     pub fn set_alternate_stack(
         &mut self,
         (address, size, flags): (u64, u64, u32),
-        area: &mut Area,
+        room: &mut impl Room,
     ) {
         let disabled = flags & libc::SS_DISABLE as u32;
-        let words = [address, disabled.into(), size];
-        let at = area.put(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
+        let at = room.put_words([address, disabled.into(), size]);
         self.call(libc::SYS_sigaltstack, [at, 0, 0, 0, 0, 0], 0);
     }
 
@@ -158,6 +189,16 @@ impl Steps {
     /// Last: goes on in the park library.
     pub fn enter(&mut self, wake: Wake, handoff: u64) {
         self.words.extend([END, wake.entry, wake.stack, handoff, 0, 0, 0, 0, 0]);
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.words.len() / WORDS
+    }
+
+    /// Ends the list; nothing comes after it.
+    pub fn end(&mut self) {
+        self.words.extend([END; WORDS]);
     }
 
     /// Makes one step fail, for tests: in a debug build this variable is its number. In a release
@@ -196,37 +237,39 @@ pub fn protection_while_filled(region: &Region) -> u32 {
 }
 
 /// What happens when one of the steps fails: the process becomes plain Python, or ends.
-pub fn rescue(request: &Request, area: &mut Area) -> Steps {
-    let mut steps = Steps::default();
-    let mask = area.put(&request.blocked_signals.to_le_bytes());
-    let set = libc::SIG_SETMASK as u64;
-    steps.attempt(libc::SYS_rt_sigprocmask, [set, mask, 0, 8, 0, 0]);
-    let strings = |area: &mut Area, strings: Vec<Vec<u8>>| {
-        let mut addresses: Vec<u8> = Vec::new();
+pub fn rescue(request: &Request, room: &mut impl Room) -> Steps {
+    let strings = |room: &mut _, strings: Vec<Vec<u8>>| {
+        let mut addresses = Vec::new();
         for mut string in strings {
             string.push(0);
-            addresses.extend(area.put(&string).to_le_bytes());
+            addresses.push(Room::put(room, &string));
         }
-        addresses.extend([0; 8]);
-        area.put(&addresses)
+        let first = addresses.first().copied().unwrap_or_default();
+        (first, Room::put_words(room, addresses.into_iter().chain([0])))
     };
-    let words: Vec<Vec<u8>> =
-        request.orig_argv.iter().map(|word| word.as_bytes().to_vec()).collect();
-    let mut path = words.first().cloned().unwrap_or_default();
-    path.push(0);
-    let path = area.put(&path);
-    let argv = strings(area, words);
+    let words = request.orig_argv.iter().map(|word| word.as_bytes().to_vec());
+    let (path, argv) = strings(room, words.collect());
     let pairs = request
         .environment
         .iter()
         .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
-    let environment = strings(area, pairs.collect());
+    let (_, environment) = strings(room, pairs.collect());
+    rescue_by([path, argv, environment], request.blocked_signals, room)
+}
+
+/// The same with the arguments of `execve`.
+pub fn rescue_by(execute: [u64; 3], blocked_signals: u64, room: &mut impl Room) -> Steps {
+    let mut steps = Steps::default();
+    let mask = room.put_words([blocked_signals]);
+    let set = libc::SIG_SETMASK as u64;
+    steps.attempt(libc::SYS_rt_sigprocmask, [set, mask, 0, 8, 0, 0]);
     // Tests can have that fail as well.
     let is_off = cfg!(debug_assertions) && std::env::var_os("PYIMG_TEST_RESCUE").is_some();
+    let [path, argv, environment] = execute;
     let path = if is_off { 0 } else { path };
     steps.attempt(libc::SYS_execve, [path, argv, environment, 0, 0, 0]);
     let text = b"pyrun: error: the program's image could not be mapped, nor plain Python started\n";
-    let message = area.put(text);
+    let message = room.put(text);
     steps.attempt(libc::SYS_write, [2, message, text.len() as u64, 0, 0, 0]);
     steps.attempt(libc::SYS_exit_group, [FAILED as u64, 0, 0, 0, 0, 0]);
     steps

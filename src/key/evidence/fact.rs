@@ -104,21 +104,21 @@ pub(super) struct FileState<'a> {
     /// Name in its directory.
     #[serde(borrow)]
     pub name: Text<'a>,
-    state: State,
+    pub state: State,
 }
 
 /// What tells whether a file has changed: kept as 32 bytes, which are read in half the time
 /// that numbers of variable length take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct State {
+pub struct State {
     /// Size in bytes.
-    size: i64,
+    pub size: i64,
     /// Time of the last change of the contents, in nanoseconds since 1970.
-    mtime: i64,
+    pub mtime: i64,
     /// Time of the last change of anything, which nobody can set back.
-    ctime: i64,
+    pub ctime: i64,
     /// Inode.
-    inode: u64,
+    pub inode: u64,
 }
 
 impl<'a> FileState<'a> {
@@ -145,7 +145,8 @@ impl<'a> FileState<'a> {
 }
 
 impl State {
-    fn of(state: &FileStat) -> Self {
+    /// The state that `stat` tells.
+    pub fn of(state: &FileStat) -> Self {
         let (mtime, ctime) = times(state);
         Self { size: state.st_size, mtime, ctime, inode: state.st_ino }
     }

@@ -34,6 +34,12 @@ impl DirectoryState {
         )
     }
 
+    /// The same as the state of a file without a size.
+    pub fn to_state(self) -> fact::State {
+        let Self { mtime, ctime, inode } = self;
+        fact::State { size: 0, mtime, ctime, inode }
+    }
+
     fn exists(&self) -> bool {
         *self != Self::default()
     }
@@ -218,9 +224,8 @@ impl<'a> Listing<'a> {
     /// What is different; looks through the directory only if its state is neither the
     /// recorded one nor one that is known to be as good, and notes the new one then.
     pub fn first_change(&self, known: &mut LookedThrough) -> Option<Changed> {
-        let path = self.path.as_path();
-        let now = DirectoryState::of(path);
-        if now == self.state || known.states.get(&self.path) == Some(&now) {
+        let now = DirectoryState::of(self.path.as_path());
+        if self.is_as_good(now, known) {
             return None;
         }
         let change = self.change(now);
@@ -228,6 +233,11 @@ impl<'a> Listing<'a> {
             known.note(self.path.clone(), now);
         }
         change
+    }
+
+    /// Whether in this state the directory holds what it held.
+    pub fn is_as_good(&self, now: DirectoryState, known: &LookedThrough) -> bool {
+        now == self.state || known.states.get(&self.path) == Some(&now)
     }
 
     fn change(&self, now: DirectoryState) -> Option<Changed> {

@@ -106,6 +106,11 @@ impl Variables<'_> {
         self.terminals.keys().copied()
     }
 
+    /// Of each standard descriptor what it was, if it was asked for.
+    pub fn terminals_wanted(&self) -> [Option<bool>; 3] {
+        [0, 1, 2].map(|descriptor| self.terminals.get(&descriptor).copied())
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.read.keys().map(String::as_str)
     }

@@ -3,13 +3,19 @@
 use std::fs;
 use std::path::Path;
 
+use super::looked;
+
 /// The versions asked for by files, searched upwards from each directory in turn.
 pub(super) fn asked_for(root: &Path, directories: &[&Path]) -> Result<Vec<u8>, String> {
     let ancestors = directories.iter().flat_map(|directory| directory.ancestors());
     let file = ancestors
         .map(|directory| directory.join(".python-version"))
-        .find(|file| file.is_file())
+        .find(|file| {
+            looked::at(file);
+            file.is_file()
+        })
         .unwrap_or_else(|| root.join("version"));
+    looked::at(&file);
     let Ok(text) = fs::read(&file) else { return Ok(b"system".to_vec()) };
     let mut versions = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
@@ -35,7 +41,7 @@ pub(super) fn resolve(root: &Path, versions: &[u8]) -> Result<Vec<String>, Strin
             return Err(format!("the version name `{version}` is strange"));
         }
         let bare = version.strip_prefix("python-").unwrap_or(version);
-        let installed = |name: &str| root.join("versions").join(name).is_dir();
+        let installed = |name: &str| super::is_directory(&root.join("versions").join(name));
         if version == "system" || installed(version) {
             Ok(version.to_owned())
         } else if installed(bare) {
@@ -62,7 +68,9 @@ fn latest(root: &Path, prefix: &str) -> Result<Option<String>, String> {
         _ => (prefix, false),
     };
     let mut best: Option<(Vec<u64>, String)> = None;
-    for entry in fs::read_dir(root.join("versions")).into_iter().flatten().flatten() {
+    let versions = root.join("versions");
+    looked::at(&versions);
+    for entry in fs::read_dir(&versions).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let rest = name.strip_prefix(prefix).filter(|rest| rest.starts_with(['.', '-']));
         let numbers = rest.and_then(|rest| match rest.strip_suffix('t') {
@@ -70,7 +78,9 @@ fn latest(root: &Path, prefix: &str) -> Result<Option<String>, String> {
             Some(numbers) if numbers.ends_with(|c: char| c.is_ascii_digit()) => None,
             _ => (!threaded && !is_preliminary(rest)).then_some(rest),
         });
-        let Some(numbers) = numbers.filter(|_| entry.path().is_dir()) else { continue };
+        let Some(numbers) = numbers.filter(|_| super::is_directory(&entry.path())) else {
+            continue;
+        };
         // Among plain release numbers the order is clear; pyenv's order of other
         // names depends on the locale.
         let number = |part: &str| part.parse().ok();

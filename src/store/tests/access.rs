@@ -45,6 +45,7 @@ fn a_store_is_made_once_and_private() {
             "index.sqlite",
             "packs",
             "programs",
+            "replays",
             "runs",
             "runs.lock",
             "secret",

@@ -148,6 +148,7 @@ impl<'a> Survey<'a> {
         self.entry(&layout.quarantine(), Type::Directory);
         self.programs();
         self.runs();
+        self.replays();
         let runs = layout.runs_lock();
         if self.entry(&runs, Type::File).is_none() {
             let detail = "it is not there: every run is plain Python";

@@ -32,6 +32,19 @@ impl Survey<'_> {
         }
     }
 
+    /// Likewise what runs begin with that are like one before.
+    pub(super) fn replays(&mut self) {
+        let replays = self.layout.replays();
+        if self.entry(&replays, Type::Directory).flatten().is_none() {
+            return;
+        }
+        self.unknown(&replays, Subject::Store, &[], layout::is_replay);
+        for path in paths_in(&replays).into_iter().filter(|path| is_called(path, layout::is_replay))
+        {
+            self.entry(&path, Type::File);
+        }
+    }
+
     /// Likewise the records of runs.
     pub(super) fn runs(&mut self) {
         let runs = self.layout.runs();
