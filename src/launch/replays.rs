@@ -127,7 +127,7 @@ impl Course<'_> {
         let now = store::now_ns();
         let until = match prefetched {
             [] => after(now, store::GOOD_FOR),
-            _ => situation.pages_known_until()?,
+            _ => situation.pages_known_until(chosen)?,
         };
         let Sections { bytes: head, argv, orig_argv, environment, last } =
             request.sections(&direct::IN_PLACE);

@@ -233,8 +233,8 @@ impl<'a> Situation<'a> {
 
     /// Until when what is known of the pages that the program writes is relied upon, in
     /// nanoseconds since 1970.
-    pub fn pages_known_until(&self) -> Option<i64> {
-        Prefetch::known_until(&self.store.records(), self.remembered.id()?)
+    pub fn pages_known_until(&self, chosen: &Chosen) -> Option<i64> {
+        Prefetch::known_until(&self.store.records(), self.remembered.id()?, &chosen.id)
     }
 
     /// All images of the interpreter, the newest first, each with what of it does not fit

@@ -176,10 +176,9 @@ impl Records {
         Some(text)
     }
 
-    /// What is known of the pages that a program writes, and when that was put there, in
-    /// nanoseconds since 1970.
-    pub fn pages(&self, id: &ProgramId) -> Option<(String, i64)> {
-        read(&self.layout.pages(id))
+    /// What is known of the pages that a program writes.
+    pub fn pages(&self, id: &ProgramId) -> Option<String> {
+        read(&self.layout.pages(id)).map(|(text, _)| text)
     }
 
     /// Puts what is known of them.
