@@ -196,7 +196,7 @@ impl Replay {
         if self.parts.len() > MOST_PARTS || self.descriptors.paths.len() > MOST_FILES {
             return None;
         }
-        let (places, place_count, facts) = self.put_claims(&mut kept);
+        let [places, place_count, facts, fact_count] = self.put_claims(&mut kept);
         let files: Vec<u64> = self
             .descriptors
             .paths
@@ -255,7 +255,7 @@ impl Replay {
         words.push(small);
         words.extend(parts);
         words.extend(code);
-        words.extend([places, place_count, facts, files]);
+        words.extend([places, place_count, facts, fact_count, files]);
         words.extend([self.descriptors.paths.len() as u64, self.descriptors.lock as u64]);
         words.extend([image.early, image.late, image.closes, image.rescue, at, executable as u64]);
         words.push(image.request);
@@ -270,8 +270,8 @@ impl Replay {
     }
 
     /// Places, each with an address of its path, and numbers of its first fact and of how many;
-    /// then facts.
-    fn put_claims(&self, kept: &mut Kept) -> (u64, u64, u64) {
+    /// then facts. Gives the address and number of each.
+    fn put_claims(&self, kept: &mut Kept) -> [u64; 4] {
         let mut names = Vec::new();
         let mut facts = Vec::new();
         let mut places = Vec::new();
@@ -287,9 +287,10 @@ impl Replay {
             }
         }
         let names = (kept.put(&names) - DATA) as u32;
+        let count = facts.len() as u64;
         let facts: Vec<u8> =
             facts.into_iter().flat_map(|(name, what)| fact(names + name, what)).collect();
-        (kept.put(&places), self.claims.len() as u64, kept.put(&facts))
+        [kept.put(&places), self.claims.len() as u64, kept.put(&facts), count]
     }
 }
 

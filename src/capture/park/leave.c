@@ -170,6 +170,7 @@ _Noreturn void leave_leanly(int status)
     size_t room = sizeof ending.early / sizeof *ending.early;
 
     pages_record();
+    direct_gather();
     ending.armed = ending.registered && ending.early_count <= room;
     exit(status);
 }

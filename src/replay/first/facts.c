@@ -14,7 +14,9 @@
 #include "first.h"
 #include "system.h"
 
-enum { STACK = 16384, LONGEST = 4096, FEW = 4, SET = 1024 / 64 };
+/* A thread costs some 150 us, also by what the kernel has to tell another processor after that: as
+ * much as so many facts. */
+enum { STACK = 16384, LONGEST = 4096, FEW = 4, SET = 1024 / 64, WORTH_A_THREAD = 400 };
 
 static struct {
     const struct replay *replay;
@@ -165,7 +167,7 @@ void facts_begin(const struct replay *replay)
     long id;
 
     survey.replay = replay;
-    if (!others(set))
+    if (replay->fact_count < WORTH_A_THREAD || !others(set))
         return;
     id = start_thread();
     if (id <= 0)

@@ -90,6 +90,7 @@ struct replay {
     const struct place *places;
     uint64_t place_count;
     const struct fact *facts;
+    uint64_t fact_count;
     const struct bytes *files;        /* paths to be opened; the length is that of the file */
     uint64_t file_count;
     uint64_t lock;                    /* which of the files is locked */

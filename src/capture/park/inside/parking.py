@@ -62,6 +62,26 @@ def state_memory(generator):
     return view if same else None
 
 
+def pool_memory(sequence):
+    """The pool of numpy's SeedSequence as a memoryview, if this is a plain one and can be
+    given another seed by `reseed_sequence`, in a tenth of the time that numpy takes."""
+    try:
+        kind, settings = type(sequence), (sequence.spawn_key, sequence.pool_size)
+        if kind.__module__ != "numpy.random.bit_generator" or settings != ((), 4):
+            return None
+        seed = int.from_bytes(range(16, 32), "little")
+        probe, right = kind(1), kind(seed)
+        reseed_sequence(probe, memoryview(probe.pool).cast("B"), seed)
+        seen = [
+            (s.entropy, s.spawn_key, s.pool_size, s.n_children_spawned, s.pool.tolist())
+            for s in (probe, right)
+        ]
+        same = seen[0] == seen[1] and (probe.generate_state(9) == right.generate_state(9)).all()
+        return memoryview(sequence.pool).cast("B") if same else None
+    except Exception:  # another numpy
+        return None
+
+
 def state_of_seeded():
     """The state of `random` itself if the code has seeded it: its hook for forks takes
     that away. Where the clock was read that may have been the seed: no matter then."""
@@ -78,7 +98,7 @@ def stand_ins():
     new = [(type(g)(), None) for g, memory in numpy_generators if memory is None]
     return (
         [random.Random()] if twisters else [],
-        [s for s in (sequence_of(g) for g, _ in new) if s is not None],
+        [(s, pool_memory(s)) for s in (sequence_of(g) for g, _ in new) if s is not None],
         new,
     )
 
@@ -127,11 +147,15 @@ def settle():
     """Says what C needs to know and prepares waking. The descriptors are pipes:
     a caller's pipes then need no new streams. An image that grows comes here
     again, and objects that it keeps stay the same, so that their pages do."""
-    global streams, numpy_generators, seeded_state, hook_lists, parked_as
+    global streams, numpy_generators, numpy_sequences, seeded_state, hook_lists, parked_as
+    global twister_type
     parked_as = posix.getpid()
+    if twisters:
+        from _random import Random as twister_type
     streams = [stream_settings(fd) for fd in range(3)]
     forget_normals()
     numpy_generators = [(found, state_memory(found)) for found in bit_generators]
+    numpy_sequences = [(found, pool_memory(found)) for found in sequences]
     seeded_state = state_of_seeded()
     known_lists = [hooks for hooks, _ in hook_lists]
     hook_lists = []

@@ -44,7 +44,7 @@ def connect(fd):
 
 
 def renew_all():
-    renew_generators(twisters, sequences, numpy_generators)
+    renew_generators(twisters, numpy_sequences, numpy_generators)
     renew()
 
 
@@ -64,19 +64,23 @@ def after_restore():
         function(*arguments, **keywords)
 
 
-def renew_generators(twisters, sequences, numpy_generators):
+def renew_generators(twisters, numpy_sequences, numpy_generators):
     """Gives them seeds from the system. What had one seed in common has again."""
     for generator in twisters:
         reseed(generator)
     entropy = {}
-    for sequence in sequences:
+    for sequence, memory in numpy_sequences:
         before = sequence.entropy
-        sequence.__init__(
-            entropy.get(before),
-            spawn_key=sequence.spawn_key,
-            pool_size=sequence.pool_size,
-            n_children_spawned=sequence.n_children_spawned,
-        )
+        if memory:
+            seed = entropy.get(before) or int.from_bytes(posix.urandom(16), sys.byteorder)
+            reseed_sequence(sequence, memory, seed)
+        else:
+            sequence.__init__(
+                entropy.get(before),
+                spawn_key=sequence.spawn_key,
+                pool_size=sequence.pool_size,
+                n_children_spawned=sequence.n_children_spawned,
+            )
         entropy[before] = sequence.entropy
     for generator, memory in numpy_generators:
         if memory:
@@ -85,10 +89,31 @@ def renew_generators(twisters, sequences, numpy_generators):
             generator.state = type(generator)(sequence_of(generator)).state
 
 
-def reseed(random):
-    from _random import Random
+def reseed_sequence(sequence, memory, seed):
+    """What numpy's SeedSequence does with 128 bits (`mix_entropy` of bit_generator.pyx)."""
+    word, constant, pool = 0xFFFFFFFF, 0x43B0D7E5, []
 
-    Random.seed(random)
+    def mixed(value):
+        nonlocal constant
+        value ^= constant
+        constant = constant * 0x931E8875 & word
+        value = value * constant & word
+        return value ^ value >> 16
+
+    for shift in 0, 32, 64, 96:
+        pool.append(mixed(seed >> shift & word))
+    for source in range(4):
+        for target in range(4):
+            if source != target:
+                value = 0xCA01F9DD * pool[target] - 0x4973F715 * mixed(pool[source]) & word
+                pool[target] = value ^ value >> 16
+    memory[:] = b"".join([value.to_bytes(4, sys.byteorder) for value in pool])
+    children = sequence.n_children_spawned
+    sequence.__setstate_cython__((seed, children, sequence.pool, 4, ()))
+
+
+def reseed(random):
+    twister_type.seed(random)
     random.gauss_next = None
 
 
