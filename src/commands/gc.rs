@@ -127,6 +127,7 @@ pub(super) fn run(args: &cli::Gc, printer: &Printer) -> Result<()> {
     let cleaned = store.clean(&plan, &mut |step, bytes| bar.advance(text(step), bytes));
     drop(bar);
     store.tidy_records(limits.unused_for);
+    store.forget_replays();
     if args.json {
         printer.json(&answer(args, &limits, &plan, &cleaned))?;
     } else {

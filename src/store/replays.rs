@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime};
 use super::access;
 use super::ids::{ImageId, PackId, ProgramId};
 use super::layout::Layout;
+use super::open::Store;
 use super::programs::Records;
 
 /// How many are kept: those that were written last.
-pub(super) const MOST: usize = 64;
+const MOST: usize = 64;
 /// How long one is good, and how long anything lies there.
 pub const GOOD_FOR: Duration = Duration::from_hours(24);
 /// How old one is when it is written anew: something changes all the time that it is about.
@@ -97,8 +98,15 @@ impl Records {
     }
 }
 
+impl Store {
+    /// Removes all replays, for the index has changed, and then none is good.
+    pub fn forget_replays(&self) {
+        tidy(&self.layout.replays(), 0);
+    }
+}
+
 /// Removes what is too old to be of use, and the oldest beyond so many.
-pub(super) fn tidy(dir: &Path, most: usize) {
+fn tidy(dir: &Path, most: usize) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut all: Vec<(Duration, PathBuf)> = entries
         .filter_map(|entry| Some((age(entry.metadata().ok()?.modified().ok()?), entry.path())))

@@ -25,7 +25,7 @@ use super::layout::{self, Layout, OfRuns};
 use super::lock::{self, Lock};
 use super::programs::{Records, now_ns};
 use super::tally::Tally;
-use super::{Reader, Store, access, durable, fault, replays};
+use super::{Reader, Store, access, durable, fault};
 use crate::error::{Error, Result};
 
 /// Bytes of a log beyond which it is added to the tally.
@@ -136,14 +136,13 @@ impl Reader {
 }
 
 impl Store {
-    /// Adds the log of runs to the tally if it has grown, forgets programs that have not been run
-    /// for so long, and removes old replays. It is no error if others keep us from it.
+    /// Adds the log of runs to the tally if it has grown, and forgets programs that have not
+    /// been run for so long. It is no error if others keep us from it.
     pub fn tidy_records(&self, unused_for: Option<Duration>) {
         if let Some(unused_for) = unused_for {
             let age = i64::try_from(unused_for.as_nanos()).unwrap_or(i64::MAX);
             self.records().forget_programs_before(now_ns().saturating_sub(age));
         }
-        replays::tidy(&self.layout.replays(), replays::MOST);
         let log = fs::symlink_metadata(self.layout.run_log());
         let is_due =
             log.is_ok_and(|log| log.len() > FOLD_ABOVE) || numbered(&self.layout).next().is_some();

@@ -19,6 +19,7 @@ const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
 /// Makes room for what was built. It is no reason for a build to fail that this does.
 pub(in crate::commands) fn after_build(store: &Store, built: &ImageKey, printer: &Printer) {
     store.tidy_records(None);
+    store.forget_replays();
     if let Err(error) = make_room(store, built, printer) {
         printer.warning(&format!("no room was made in the store: {error}"));
     }
