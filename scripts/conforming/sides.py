@@ -19,6 +19,8 @@ from benching import Failed, environment
 
 DEADLINE = 120  # seconds for one command
 KEPT = 64 << 20  # bytes of output that are looked at
+UMASK = os.umask(0)
+os.umask(UMASK)
 
 
 @dataclass
@@ -52,9 +54,9 @@ def engines_of(text):
 class Sides:
     """An interpreter, a store with images of it, and a directory in which commands run."""
 
-    def __init__(self, python, pyimg, pyrun, work, engine="auto"):
+    def __init__(self, python, pyimg, pyrun, work, engine="auto", before=0):
         self.python, self.pyimg, self.pyrun, self.engine = str(python), str(pyimg), str(pyrun), engine
-        self.work = Path(work)
+        self.work, self.before = Path(work), before
         self.place, self.store = self.work / "place", self.work / "store"
         for name in "home", "tmp":
             (self.work / name).mkdir(parents=True)
@@ -104,16 +106,35 @@ class Sides:
         done = subprocess.run([self.pyimg, "ls", "--json"], env=self.environment, stdout=subprocess.PIPE, check=True)
         return sum(image["uses"] for image in json.loads(done.stdout)["images"])
 
+    def lay_out(self, files):
+        """Makes the directory what it is to be. What is so already is not touched: a replay is only of that."""
+        wanted = {self.place / name: content for name, content in files.items()}
+        parents = {parent for path in wanted for parent in path.parents}
+        if self.place.is_symlink() or not self.place.is_dir():
+            shutil.rmtree(self.place, ignore_errors=True)
+        for top, directories, names in os.walk(self.place, topdown=False):
+            for path in (Path(top, name) for name in (*names, *directories)):
+                if path in wanted and not path.is_symlink() and path.is_file() and path.read_bytes() == wanted[path] \
+                        and path.stat().st_mode & 0o777 == 0o666 & ~UMASK:
+                    continue
+                if path in parents and path.is_dir() and not path.is_symlink():
+                    continue
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for path, content in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_bytes(content)
+
+    def replays(self):
+        """How many runs of those that are in the log were replays: they write their time with a space before it."""
+        log = self.store / "runs" / "log"
+        return log.read_bytes().count(b'"at_ns": ') if log.exists() else 0
+
     def run(self, argv, files, variables=(), stdin=b"", terminal=None, number=None):
         """Runs a command in a directory with these files, {path: content}. `terminal` is what is typed there: then the
         command has a terminal, and what stands on it is its standard output. `number` is the name of a signal, which is
         sent once there is a file `ready`."""
-        shutil.rmtree(self.place, ignore_errors=True)
-        self.place.mkdir()
-        for name, content in files.items():
-            path = self.place / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        self.lay_out(files)
         env = {**self.environment, **dict(variables), "PWD": str(self.place)}
         if terminal is not None:
             left = on_a_terminal(argv, env, self.place, terminal)
