@@ -17,7 +17,7 @@ fn main() {
     image_types();
     park_library(&out);
     lean_libraries(&out);
-    first_code();
+    first_code(&out);
 }
 
 /// Where libcriu was found: its include directories and its library directories.
@@ -112,35 +112,33 @@ fn lean_libraries(out: &Path) {
     }
 }
 
-/// What `pyrun` begins with, before its C library; see `src/replay/first/first.h`.
-fn first_code() {
+/// What `pyrun` begins with, before its C library; see `src/replay/first/first.h`. Flags from the
+/// environment do not count: one that asks for something that a C library has to set up, as
+/// `-fstack-protector` does, would be the end of each run.
+fn first_code(out: &Path) {
     let steps = Path::new("src/engine/direct/steps.c");
     println!("cargo:rerun-if-changed=src/replay/first");
     println!("cargo:rerun-if-changed={}", steps.display());
-    // Nothing that needs a C library to be there, nor anything that it has to set up.
-    let flags = [
-        "-std=gnu11",
-        "-ffreestanding",
-        "-fno-builtin",
-        "-fno-tree-loop-distribute-patterns",
-        "-fno-stack-protector",
-        "-fcf-protection=none",
-        "-fno-asynchronous-unwind-tables",
-        "-fPIE",
-    ];
-    let mut build = cc::Build::new();
-    build.files(c_sources("src/replay/first")).file(steps);
-    build.define("REPLAY_MAGIC", format!("{:#x}ull", format_of_replays()).as_str());
-    build
-        .define("_GNU_SOURCE", None)
-        .warnings(true)
-        .extra_warnings(true)
-        .warnings_into_errors(true);
-    build.opt_level(2).pic(false).cargo_metadata(true);
-    flags.into_iter().for_each(|flag| {
-        build.flag(flag);
-    });
-    build.compile("pyimg_first");
+    let compiler = cc::Build::new().get_compiler();
+    let mut library = cc::Build::new();
+    for source in c_sources("src/replay/first").into_iter().chain([steps.to_owned()]) {
+        let name = source.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let object = out.join(format!("first-{name}.o"));
+        let mut command = Command::new(compiler.path());
+        command
+            .args(["-c", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"])
+            .arg(format!("-DREPLAY_MAGIC={:#x}ull", format_of_replays()))
+            .args(["-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns"])
+            .args(["-fno-stack-protector", "-fcf-protection=none", "-fPIE"])
+            .args(["-fno-asynchronous-unwind-tables", "-march=x86-64", "-mno-avx"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&object);
+        let status = command.status().expect("the C compiler can be started");
+        assert!(status.success(), "{} does not compile: {command:?}", source.display());
+        library.object(object);
+    }
+    library.compile("pyimg_first");
     println!("cargo:rustc-link-arg-bin=pyrun=-Wl,-e,first_start");
 }
 
