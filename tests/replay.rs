@@ -25,7 +25,11 @@ fn own() -> Lab {
 
 /// Whether there can be replays at all.
 fn possible() -> bool {
-    common::criu() && !common::by_criu()
+    if common::by_criu() {
+        eprintln!("skipped: there are no replays of runs by CRIU");
+        return false;
+    }
+    common::criu()
 }
 
 /// The marks of a run, which has to be one of `PYIMG_LOG=phases`; nothing if plain Python was
