@@ -46,6 +46,7 @@ static struct {
 } direct;
 
 static char stack[STACK_SIZE] __attribute__((aligned(16)));
+static unsigned begun; /* threads that have what the kernel keeps of them, but for a few registers */
 
 static long raw(long number, long a, long b, long c, long d)
 {
@@ -75,6 +76,7 @@ static __attribute__((used, noreturn)) void thread_begin(const struct direct_thr
     uint64_t frame = thread->frame + 8; /* a handler has returned by then */
 
     keep_state(thread);
+    __atomic_add_fetch(&begun, 1, __ATOMIC_RELEASE);
     __asm__ volatile("mov %0, %%rsp\n\tsyscall\n\thlt"
                      :
                      : "r"(frame), "a"((long)SYS_rt_sigreturn)
@@ -123,7 +125,7 @@ static struct waiting *lay_out(const struct direct_thread *thread)
 static void lay_out_threads(const struct handoff *handoff)
 {
     direct.waiting = NULL;
-    direct.threads = 0;
+    direct.threads = begun = 0;
     for (uint64_t i = handoff->thread_count; i > 0; i--) {
         struct waiting *waiting = lay_out(&handoff->threads[i - 1]);
 
@@ -132,7 +134,7 @@ static void lay_out_threads(const struct handoff *handoff)
     }
 }
 
-/* Nobody waits for them: on another processor each has its time to begin. From then on what is
+/* Nobody waits for them yet: another processor takes its time to begin. From then on what is
  * unmapped costs a word to that processor, so the launcher's memory goes first. */
 static void begin_threads(void)
 {
@@ -150,6 +152,13 @@ static void begin_threads(void)
         direct.threads++;
     }
     direct.waiting = NULL;
+}
+
+/* The program sees them as they were: before they have begun they block all signals. */
+void direct_await_threads(void)
+{
+    while (__atomic_load_n(&begun, __ATOMIC_ACQUIRE) < direct.threads)
+        sched_yield();
 }
 
 /* At the end, libraries wake their threads, to wait until those have ended. On this

@@ -165,6 +165,7 @@ void direct_remember(void);
 void direct_park(void);                     /* says `parked` and waits to be woken, by either way */
 const char *direct_request(size_t *size);
 void direct_done(void);
+void direct_await_threads(void);            /* before the program begins */
 void direct_gather(void);                   /* the image's threads, for the end */
 
 /* request.c */

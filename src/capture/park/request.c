@@ -172,7 +172,6 @@ struct request request_receive(void)
     read_from(&place, at, place.size);
     if (place.file != -1)
         close(place.file);
-    direct_done();
 
     at += sizeof request.head;
     request.targets = take_array(&at, end, request.head.ndescriptors, sizeof(int32_t));
@@ -192,6 +191,7 @@ struct request request_receive(void)
     request.pages_header = at == end ? "" : take_string(&at, end);
 
     remember(&request);
+    direct_done();
 
     if ((uint32_t)count > request.head.ndescriptors)
         gate_fail("the request announces %u descriptors, %d came", request.head.ndescriptors,

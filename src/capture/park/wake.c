@@ -211,6 +211,7 @@ _Noreturn void wake(void)
             _exit(125);
         gate_close();
     }
+    direct_await_threads();
     duties_signal_mask(&request);
     if (interrupted)
         py.PyErr_SetInterrupt();
