@@ -205,11 +205,14 @@ impl Launch<'_> {
     fn keep_miss(&self, miss: &Miss, missed: &Missed<'_>, said: String) {
         let (Some(run), Ok(dir)) = (&self.replay, store::default_dir()) else { return };
         let is_known = matches!(miss, Miss::EngineOff) || self.decided.is_some();
-        if !is_known || self.decision.is_some() || !missed.is_idle() {
+        if !is_known || self.decision.is_some() {
             return;
         }
         let Some(records) = Records::of(&dir) else { return };
         let course = self.course(run, missed.interpreter, missed.cwd, records, said);
+        if !course.is_wanted() || !missed.is_idle() {
+            return;
+        }
         let program = missed.counted.as_ref().map(|counted| counted.id);
         let decided = self.decided.as_deref();
         course.keep_miss(&Settled { line: self.line, miss, decided, program });

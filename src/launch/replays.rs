@@ -79,14 +79,13 @@ impl Course<'_> {
         }
     }
 
-    /// The same of a run that is plain Python.
+    /// The same of a run that is plain Python, if it is wanted.
     pub fn keep_miss(&self, settled: &Settled<'_>) {
-        if self.is_wanted() {
-            self.put(self.of_miss(settled));
-        }
+        self.put(self.of_miss(settled));
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether a replay of this run is to be written.
+    pub fn is_wanted(&self) -> bool {
         // By which tests have something else fail, or be another machine.
         let of_tests = ["PYIMG_TEST_HOST", "PYIMG_TEST_STEP", "PYIMG_TEST_EARLY_STEP"];
         let is_odd = |name: &str| std::env::var_os(name).is_some();

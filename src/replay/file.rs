@@ -197,12 +197,8 @@ impl Replay {
             return None;
         }
         let [places, place_count, facts, fact_count] = self.put_claims(&mut kept);
-        let files: Vec<u64> = self
-            .descriptors
-            .paths
-            .iter()
-            .flat_map(|path| [kept.put_string(path), path.len() as u64])
-            .collect();
+        let paths = self.descriptors.paths.iter();
+        let files: Vec<u64> = paths.map(|path| kept.put_string(path)).collect();
         let files = kept.put_words(&files);
         let joined = |strings: &[Vec<u8>]| -> Vec<u8> {
             strings.iter().flat_map(|string| [string.as_slice(), b"\0"].concat()).collect()

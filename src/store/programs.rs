@@ -279,7 +279,7 @@ fn read(path: &Path) -> Option<(String, i64)> {
 }
 
 /// Puts a small file into its place at once.
-fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(super) fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     let unfinished = Layout::unfinished(path, std::process::id());
     let file = match access::create_private(&unfinished) {
         // Of a process with this number that was killed.

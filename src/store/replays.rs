@@ -5,15 +5,13 @@
 //! what a power cut leaves has the name of another boot, and nobody asks for it.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::access;
 use super::ids::{ImageId, PackId, ProgramId};
-use super::layout::Layout;
 use super::open::Store;
-use super::programs::Records;
+use super::programs::{Records, put};
 
 /// How many are kept: those that were written last.
 const MOST: usize = 64;
@@ -32,17 +30,8 @@ impl Records {
 
     /// Writes a replay. In a store that cannot be written nothing is, and that is no error.
     pub fn put_replay(&self, name: &str, bytes: &[u8]) {
-        let path = self.layout.replay(name);
-        let unfinished = Layout::unfinished(&path, std::process::id());
-        let write = || {
-            let mut file = access::create_private(&unfinished)?;
-            file.write_all(bytes)?;
-            fs::rename(&unfinished, &path)
-        };
         tidy(&self.layout.replays(), MOST - 1);
-        if write().is_err() {
-            let _ = fs::remove_file(&unfinished);
-        }
+        let _ = put(&self.layout.replay(name), bytes);
     }
 
     /// Makes the directory of replays where it is missing; false if it was.

@@ -111,8 +111,7 @@ static bool open_files(const struct replay *replay)
     struct stat found;
 
     for (; made.opened < replay->file_count; made.opened++) {
-        const struct bytes *wanted = &replay->files[made.opened];
-        long file = CALL(SYS_open, wanted->at, O_RDONLY | O_CLOEXEC, 0);
+        long file = CALL(SYS_open, replay->files[made.opened], O_RDONLY | O_CLOEXEC, 0);
 
         if (file < 0)
             return false;

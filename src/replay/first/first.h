@@ -91,7 +91,7 @@ struct replay {
     uint64_t place_count;
     const struct fact *facts;
     uint64_t fact_count;
-    const struct bytes *files;        /* paths to be opened; the length is that of the file */
+    const char *const *files;         /* paths to be opened */
     uint64_t file_count;
     uint64_t lock;                    /* which of the files is locked */
     const struct step *early;
