@@ -1,6 +1,7 @@
 """What scripts/bench-start puts beside a run from an image, and what is no command for a user: a forked warm Python, and
 the floor, which is the same mappings and the same pages written without a Python. It says what they are.
 """
+import ctypes
 import json
 import os
 import shutil
@@ -114,22 +115,45 @@ def mappings_of(pid):
     return files, mappings, written
 
 
+def at_its_end(argv, env, errors):
+    """Runs a command until all is done but that its memory goes; gives its process, stopped there."""
+    trace_me, cont, set_options, event_of_exit = 0, 7, 0x4200, 6  # of ptrace(2)
+    libc = ctypes.CDLL(None)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for descriptor, path in enumerate((os.devnull, os.devnull, errors)):
+                os.dup2(os.open(path, os.O_RDWR), descriptor)
+            libc.ptrace(trace_me, 0, None, None)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.execve(argv[0], argv, env)
+        finally:
+            os._exit(127)
+    _, status = os.waitpid(pid, 0)
+    libc.ptrace(set_options, pid, None, 1 << event_of_exit)
+    while os.WIFSTOPPED(status) and status >> 16 != event_of_exit:
+        libc.ptrace(cont, pid, None, None)
+        _, status = os.waitpid(pid, 0)
+    if not os.WIFSTOPPED(status):
+        raise Failed(f"{argv[0]}: it cannot be traced to its end: wait status {status:#x}")
+    return pid
+
+
 def make_floor(pyrun, image, env, work):
-    """Compiles the floor of the image; None if no process has become a program of it."""
-    stop, errors = "import os; os.kill(os.getpid(), 19)", Path(work, "stopped")
-    with errors.open("wb") as said:
-        process = subprocess.Popen([pyrun, "--image", image, "--engine", "direct", "-c", stop],
-                                   env={**env, "PYIMG_LOG": "miss"}, stderr=said)
+    """Compiles the floor of `pass` from the image; None if no process has become a program of it."""
+    errors = Path(work, "at-its-end")
+    errors.touch()
     signal.alarm(DEADLINE)
+    pid = at_its_end([pyrun, "--image", image, "-c", "pass"], {**env, "PYIMG_LOG": "debug"}, errors)
     try:
-        os.waitpid(process.pid, os.WUNTRACED)
-        if errors.read_bytes():
+        if "(direct" not in errors.read_text(errors="replace"):
             return None
-        files, mappings, written = mappings_of(process.pid)
+        files, mappings, written = mappings_of(pid)
     finally:
         signal.alarm(0)
-        process.kill()
-        process.wait()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
     place = benching.BUILT.parent / "bench-start"
     place.mkdir(parents=True, exist_ok=True)
     table = [f"static const char *const files[] = {{{', '.join(map(json.dumps, files))}{', ' if files else ''}NULL}};"]

@@ -1,6 +1,6 @@
 /* The least that a run from an image can cost: the same mappings, the same pages written, and nothing else.
  *
- * scripts/bench-start writes floor-table.h from a process of the image, which has stopped itself, and compiles this:
+ * scripts/bench-start writes floor-table.h from a process of the image that is stopped at its end, and compiles this:
  * the table has the files that it has mapped, its mappings, and the runs of pages that it has written. No Python runs,
  * and no byte that is written means anything.
  *

@@ -250,6 +250,7 @@ impl Replay {
         words.extend(image.limits);
         words.push(small);
         words.extend(parts);
+        words.extend(first::processor());
         words.extend(code);
         words.extend([places, place_count, facts, fact_count, files]);
         words.extend([self.descriptors.paths.len() as u64, self.descriptors.lock as u64]);

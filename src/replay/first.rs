@@ -25,6 +25,7 @@ unsafe extern "C" {
     #[link_name = "first_replay_magic"]
     static REPLAY_MAGIC: u64;
     fn replay_checksum(bytes: *const u8, length: usize) -> u64;
+    fn facts_processor(words: *mut [u64; 4]);
 }
 
 /// A run that can have a replay.
@@ -69,6 +70,14 @@ pub(super) fn size_of_header() -> u64 {
 pub(super) fn magic() -> u64 {
     // SAFETY: a constant.
     unsafe { REPLAY_MAGIC }
+}
+
+/// What this processor can do, as two leaves of CPUID say.
+pub(super) fn processor() -> [u64; 4] {
+    let mut words = [0; 4];
+    // SAFETY: the function writes eight numbers of 32 bits, for which there is room.
+    unsafe { facts_processor(&raw mut words) };
+    words
 }
 
 /// The checksum of bytes whose number is a multiple of 32.

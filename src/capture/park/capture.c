@@ -114,6 +114,8 @@ static PyObject *load_inside(char *text, char **waking)
     *waking = cut(build, "\n# --- The woken process");
     if (py.PyDict_SetItemString(namespace, "__builtins__", py.PyEval_GetBuiltins()) == -1)
         give_up();
+    if (!renew_prepare(namespace))
+        give_up();
     execute_text(text, namespace);
     image.build = compile(build);
     execute(image.build, namespace);
@@ -352,6 +354,8 @@ static _Noreturn void park(PyObject *inside, char *text, const char *waking)
     free(text);
     settle_names();
     remember(inside);
+    if (!streams_learn(inside))
+        refuse("the standard streams cannot be connected");
     duties_remember();
     leave_remember();
     connect_to_null();

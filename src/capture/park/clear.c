@@ -18,6 +18,33 @@ static PyObject *is_finalizing_now(PyObject *module, PyObject *nothing)
     return finalizing ? py.PyBool_FromLong(1) : is_finalizing(module, nothing);
 }
 
+/* Names in `sys` as objects: to make those at the end would write to the tables in which
+ * the interpreter has all such names. */
+static const char *const deleted_texts[] = {
+    "path", "argv", "ps1", "ps2", "last_exc", "last_type", "last_value", "last_traceback",
+    "path_hooks", "path_importer_cache", "meta_path", "__interactivehook__",
+};
+static const char *const stream_texts[] = {
+    "stdin", "__stdin__", "stdout", "__stdout__", "stderr", "__stderr__",
+};
+
+enum {
+    DELETED = sizeof deleted_texts / sizeof *deleted_texts,
+    STREAMS = sizeof stream_texts / sizeof *stream_texts,
+};
+
+static PyObject *sys_names; /* sys.__dict__ */
+static PyObject *deleted[DELETED], *streams[STREAMS];
+
+static void prepare_names(void)
+{
+    sys_names = py.PyModule_GetDict(py.PyImport_AddModule("sys"));
+    for (int i = 0; i < DELETED; i++)
+        deleted[i] = py.PyUnicode_InternFromString(deleted_texts[i]);
+    for (int i = 0; i < STREAMS; i++)
+        streams[i] = py.PyUnicode_InternFromString(stream_texts[i]);
+}
+
 void clear_prepare(void)
 {
     static struct method_definition definition = {
@@ -28,6 +55,7 @@ void clear_prepare(void)
     PyObject *function =
         py.PyCFunction_NewEx(&definition, py.PyImport_AddModule("sys"), name);
 
+    prepare_names();
     is_finalizing = py.PyCFunction_GetFunction(py.PySys_GetObject("is_finalizing"));
     if (is_finalizing != NULL && function != NULL)
         py.PySys_SetObject("is_finalizing", function);
@@ -45,22 +73,14 @@ void clear_announce(void)
  * image, which holds them: image.containers. */
 static void clear_special_names(void)
 {
-    static const char *const deleted[] = {
-        "path", "argv", "ps1", "ps2", "last_exc", "last_type", "last_value", "last_traceback",
-        "path_hooks", "path_importer_cache", "meta_path", "__interactivehook__",
-    };
-    static const char *const streams[] = {
-        "stdin", "__stdin__", "stdout", "__stdout__", "stderr", "__stderr__",
-    };
-
     py.PyDict_SetItemString(py.PyEval_GetBuiltins(), "_", PY_NONE);
-    for (size_t i = 0; i < sizeof deleted / sizeof *deleted; i++)
-        if (py.PySys_GetObject(deleted[i]) != NULL)
-            py.PySys_SetObject(deleted[i], PY_NONE);
-    for (size_t i = 0; i < sizeof streams / sizeof *streams; i += 2) {
-        PyObject *original = py.PySys_GetObject(streams[i + 1]);
+    for (int i = 0; i < DELETED; i++)
+        if (py.PyDict_GetItem(sys_names, deleted[i]) != NULL)
+            py.PyDict_SetItem(sys_names, deleted[i], PY_NONE);
+    for (int i = 0; i < STREAMS; i += 2) {
+        PyObject *original = py.PyDict_GetItem(sys_names, streams[i + 1]);
 
-        py.PySys_SetObject(streams[i], original == NULL ? PY_NONE : original);
+        py.PyDict_SetItem(sys_names, streams[i], original == NULL ? PY_NONE : original);
     }
 }
 
@@ -167,45 +187,39 @@ static void clear_builtins(void)
  * streams, as it would have ended before. */
 static void clear_sys(void)
 {
-    static const char *const streams[] = {
-        "stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__",
-    };
-    PyObject *names = py.PyModule_GetDict(py.PyImport_AddModule("sys"));
-    PyObject *kept[sizeof streams / sizeof *streams];
+    PyObject *kept[STREAMS];
 
-    clear_names(names, image.sys_size, true);
-    if (py.PyDict_Size(names) <= image.sys_size)
+    clear_names(sys_names, image.sys_size, true);
+    if (py.PyDict_Size(sys_names) <= image.sys_size)
         return;
-    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        kept[i] = py.PySys_GetObject(streams[i]);
+    for (int i = 0; i < STREAMS; i++) {
+        kept[i] = py.PyDict_GetItem(sys_names, streams[i]);
         py.Py_IncRef(kept[i]);
-        py.PySys_SetObject(streams[i], PY_NONE);
+        if (kept[i] != NULL)
+            py.PyDict_SetItem(sys_names, streams[i], PY_NONE);
     }
-    if (clear_names(names, image.sys_size, false))
+    if (clear_names(sys_names, image.sys_size, false))
         python_call_quietly(image.collect);
-    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        py.PySys_SetObject(streams[i], kept[i]);
+    for (int i = 0; i < STREAMS; i++) {
+        if (kept[i] != NULL)
+            py.PyDict_SetItem(sys_names, streams[i], kept[i]);
         python_drop(kept[i]);
     }
 }
 
 static bool is_standard_stream(PyObject *object)
 {
-    static const char *const names[] = {"__stdin__", "__stdout__", "__stderr__"};
-
     for (int i = 0; i < 3; i++)
-        if (py.PySys_GetObject(names[i]) == object ||
+        if (py.PyDict_GetItem(sys_names, streams[2 * i + 1]) == object ||
             py.PyList_GetItem(image.raw_streams, i) == object)
             return true;
     return false;
 }
 
-/* Which round finishes an object: 0 not a stream, 1 text, 2 buffered, 3 raw;
- * -1 nothing to finish. A text stream must be flushed before its buffer is. */
+/* Which round finishes an object: 0 not a stream, 1 text, 2 buffered, 3 raw. A text
+ * stream must be flushed before its buffer is. */
 static int round_of(PyObject *type)
 {
-    if (!py.PyObject_HasAttrString(type, "__del__"))
-        return -1;
     for (int i = 0; i < 3; i++)
         if (py.PyType_IsSubtype(type, py.PyTuple_GetItem(image.stream_types, i)))
             return i + 1;

@@ -31,7 +31,6 @@ static struct {
     struct timespec zone_file;  /* mtime of /etc/localtime */
     char codeset[64];
     rlim_t stack;
-    blksize_t pipe_block;
 } parked;
 
 static bool zone_changed;
@@ -77,11 +76,7 @@ void duties_remember(void)
 {
     struct rlimit stack;
 
-    struct stat pipe;
-
     remember_memory();
-    if (fstat(0, &pipe) == 0)
-        parked.pipe_block = pipe.st_blksize;
     parked.zone_file = zone_file_time();
     snprintf(parked.codeset, sizeof parked.codeset, "%s", nl_langinfo(CODESET));
     if (getrlimit(RLIMIT_STACK, &stack) == 0)
@@ -222,16 +217,6 @@ static void adopt_locale(void)
 bool duties_zone_changed(void)
 {
     return zone_changed;
-}
-
-/* The image's streams were initialised on pipes. */
-bool duties_stream_is_new(int standard)
-{
-    struct stat status;
-
-    return fstat(standard, &status) == -1 ||
-           !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) ||
-           status.st_blksize != parked.pipe_block;
 }
 
 static void adopt_zone(void)

@@ -27,7 +27,7 @@ static struct {
     destructor **list;      /* of the image, in the order to run */
     size_t count, room;
     size_t objects;         /* libraries loaded when the image parked */
-    unsigned long long unloaded;
+    unsigned long long loaded, unloaded; /* how often, by then */
 } ending;
 
 struct fini {
@@ -75,6 +75,7 @@ static int note_library(struct dl_phdr_info *info, size_t size, void *data)
 
     (void)size, (void)data;
     ending.objects++;
+    ending.loaded = info->dlpi_adds;
     ending.unloaded = info->dlpi_subs;
     if (fini.count > 1)
         for (size_t i = 0; i < fini.count; i++)
@@ -112,8 +113,8 @@ static int note_later_library(struct dl_phdr_info *info, size_t size, void *data
 
     (void)size;
     later->unloaded = info->dlpi_subs != ending.unloaded;
-    if (later->unloaded)
-        return 1;
+    if (later->unloaded || info->dlpi_adds == ending.loaded)
+        return 1; /* nothing was loaded: the others need not be looked at */
     if (++later->seen <= ending.objects)
         return 0;
     fini = fini_of(info);
@@ -144,6 +145,7 @@ static void last_handler(int status, void *data)
         ending.early[i].function(ending.early[i].argument);
     fflush(stdin); /* gives back what was read ahead, as exit() does */
     fflush(NULL);
+    pages_record();
     _exit(status);
 }
 
@@ -169,7 +171,6 @@ _Noreturn void leave_leanly(int status)
 {
     size_t room = sizeof ending.early / sizeof *ending.early;
 
-    pages_record();
     direct_gather();
     ending.armed = ending.registered && ending.early_count <= room;
     exit(status);

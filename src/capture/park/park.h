@@ -17,7 +17,10 @@
  *   request.c   the request, parsed
  *   descriptors.c, duties.c  make the process the caller's: files, directory, limits ...
  *   wake.c      the order of waking
+ *   renew.c     what must differ from run to run
+ *   streams.c   the standard streams, connected to what the caller has
  *   path0.c     a copy of sys.path[0] that only CPython from 3.12 on has
+ *   ranges.c    which memory can be written to
  *   prepare.c   looks at the program before it starts
  *   program.c   runs -c, -m, a script, standard input
  *   finish.c    ends the interpreter without touching every page of the image
@@ -65,8 +68,11 @@ struct origin {
 /* Objects kept for waking and for the end, as inside/'s settle() names them. */
 #define IMAGE_OBJECTS(F) \
     F(wake)          /* inside/'s function */ \
-    F(renew)         /* likewise */ \
-    F(renewed)       /* likewise */ \
+    F(renewals)      /* list of tuples: see renew.c */ \
+    F(numpy_states)    /* list of addresses: likewise */ \
+    F(numpy_sequences) /* list of tuples: likewise */ \
+    F(after_restore) /* likewise, or None */ \
+    F(hook_lists)    /* list of tuples: a list of hooks for forks, and what it is to hold */ \
     F(environ)       /* posix.environ */ \
     F(os_environ)    /* what os.environ keeps its variables in, or None */ \
     F(argv)          /* sys.argv */ \
@@ -76,7 +82,8 @@ struct origin {
     F(thread_count)  /* _thread._count */ \
     F(collect)       /* gc.collect */ \
     F(stream_types)  /* io.TextIOBase, io.BufferedIOBase, io.RawIOBase */ \
-    F(raw_streams)   /* list: what is beneath the standard streams */ \
+    F(streams)       /* list of tuples: a standard stream, whether without a buffer, encoding ... */ \
+    F(raw_streams)   /* list: what is beneath them */ \
     F(environ_set)   /* dict: what modules have set in os.environ */ \
     F(environ_unset) /* list: what they have taken out of it */ \
     F(modules)       /* dict: sys.modules as parked, without __main__ */ \
@@ -219,15 +226,35 @@ void duties_remember(void);               /* before parking */
 void duties_keep(const struct request *); /* a grown image starts from these */
 void duties_process(struct request *);    /* everything but Python and signals */
 bool duties_zone_changed(void);
-bool duties_stream_is_new(int standard);  /* not just another pipe */
 void duties_signal_mask(const struct request *);
+
+/* streams.c */
+bool streams_learn(PyObject *inside);     /* before parking, while they are pipes; false: they are no more */
+bool streams_connect(int standard);       /* false: it has to be initialised anew */
+
+/* ranges.c */
+enum { RANGES = 4096 };
+
+struct range {
+    uintptr_t start, end;
+};
+
+size_t ranges_read(struct range *ranges, size_t room);
+/* The range that holds an address, or NULL. */
+const struct range *ranges_find(const struct range *ranges, size_t count, uintptr_t address);
 
 /* path0.c */
 void path0_find(const char *sentinel);
 void path0_replace(PyObject *path0);
 
-/* wake.c: never returns. */
+/* wake.c */
 _Noreturn void wake(void);
+/* Calls a function whatever interrupts it, and says whether something has; new reference. */
+PyObject *wake_call(PyObject *function, PyObject *arguments, const char *what, bool *interrupted);
+
+/* renew.c */
+bool renew_prepare(PyObject *inside); /* before the recipe */
+bool renew(void);                     /* whether it was interrupted */
 
 struct program {
     enum kind kind;

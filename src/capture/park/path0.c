@@ -14,43 +14,13 @@
 #include <string.h>
 #include <wchar.h>
 
-enum { RANGES = 4096 };
-
-struct range {
-    uintptr_t start, end;
-};
-
 static wchar_t **place;
 static size_t room; /* of the string there, in characters with the last zero */
-
-static size_t readable_memory(struct range *ranges, size_t room)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512], mode[5];
-    size_t count = 0;
-
-    while (maps != NULL && count < room && fgets(line, sizeof line, maps) != NULL)
-        if (sscanf(line, "%lx-%lx %4s", &ranges[count].start, &ranges[count].end, mode) == 3 &&
-            mode[0] == 'r' && mode[1] == 'w')
-            count++;
-    if (maps != NULL)
-        fclose(maps);
-    return count;
-}
-
-/* The range that holds an address, or NULL. */
-static const struct range *range_of(const struct range *ranges, size_t count, uintptr_t address)
-{
-    for (size_t i = 0; i < count; i++)
-        if (address >= ranges[i].start && address < ranges[i].end)
-            return &ranges[i];
-    return NULL;
-}
 
 static void search(const wchar_t *value, size_t length, const struct range *ranges, size_t count)
 {
     const struct range *state =
-        range_of(ranges, count, (uintptr_t)py.PyInterpreterState_Head());
+        ranges_find(ranges, count, (uintptr_t)py.PyInterpreterState_Head());
     int found = 0;
 
     if (state == NULL)
@@ -58,7 +28,7 @@ static void search(const wchar_t *value, size_t length, const struct range *rang
     for (wchar_t **word = (wchar_t **)state->start; word < (wchar_t **)state->end; word++) {
         uintptr_t target = (uintptr_t)*word;
         const struct range *range =
-            target == 0 || target % sizeof(wchar_t) ? NULL : range_of(ranges, count, target);
+            target == 0 || target % sizeof(wchar_t) ? NULL : ranges_find(ranges, count, target);
 
         if (range != NULL && (range->end - target) / sizeof(wchar_t) >= length &&
             wmemcmp((wchar_t *)target, value, length) == 0) {
@@ -85,7 +55,7 @@ void path0_find(const char *sentinel)
     wide[length] = L'\0';
     ranges = calloc(RANGES, sizeof *ranges);
     if (ranges != NULL)
-        search(wide, length + 1, ranges, readable_memory(ranges, RANGES));
+        search(wide, length + 1, ranges, ranges_read(ranges, RANGES));
     free(ranges);
 }
 

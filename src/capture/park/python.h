@@ -41,6 +41,7 @@ enum {
     PY_VARARGS = 1,              /* METH_VARARGS */
     PY_VARARGS_KEYWORDS = 3,     /* METH_VARARGS | METH_KEYWORDS */
     PY_NOARGS = 4,               /* METH_NOARGS */
+    PY_ONE_ARGUMENT = 8,         /* METH_O */
     PY_PRINT_RAW = 1,            /* Py_PRINT_RAW */
     PY_EQ = 2,                   /* Py_EQ */
     PY_IGNORE_COOKIE = 0x0800,   /* PyCF_IGNORE_COOKIE */
@@ -129,6 +130,7 @@ enum {
     F(Py_ssize_t, PyList_Size, (PyObject *)) \
     F(long, PyLong_AsLong, (PyObject *)) \
     F(PyObject *, PyLong_FromLong, (long)) \
+    F(PyObject *, PyLong_FromString, (const char *, char **, int)) \
     F(PyObject *, PyModule_GetDict, (PyObject *)) \
     F(int, PyObject_GC_IsTracked, (PyObject *)) \
     F(void, PyObject_GC_Track, (void *)) \
@@ -144,6 +146,7 @@ enum {
     F(int, PyObject_IsTrue, (PyObject *)) \
     F(int, PyObject_Print, (PyObject *, FILE *, int)) \
     F(int, PyObject_RichCompareBool, (PyObject *, PyObject *, int)) \
+    F(int, PyObject_SetAttr, (PyObject *, PyObject *, PyObject *)) \
     F(PyObject *, PyObject_Str, (PyObject *)) \
     F(PyObject *, PyObject_Type, (PyObject *)) \
     F(int, PyTuple_SetItem, (PyObject *, Py_ssize_t, PyObject *)) \
@@ -157,6 +160,7 @@ enum {
     F(PyObject *, PyUnicode_DecodeFSDefault, (const char *)) \
     F(PyObject *, PyUnicode_EncodeFSDefault, (PyObject *)) \
     F(PyObject *, PyUnicode_FromString, (const char *)) \
+    F(PyObject *, PyUnicode_InternFromString, (const char *)) \
     F(PyObject *, PyWeakref_GetObject, (PyObject *)) \
     F(PyObject *, PyWeakref_NewRef, (PyObject *, PyObject *))
 

@@ -81,14 +81,14 @@ static void append_number(PyObject *list, long number)
     python_drop(item);
 }
 
-/* To grow, all are made anew: the grown image is to be the same whatever its
- * builder's streams are. */
+/* Those that inside/ has to initialise. To grow, all are: the grown image is to be the
+ * same whatever its builder's streams are. */
 static PyObject *new_streams(const struct request *request)
 {
     PyObject *list = py.PyList_New(0);
 
     for (int standard = 0; standard <= 2; standard++)
-        if (request->head.kind == KIND_GROW || duties_stream_is_new(standard))
+        if (request->head.kind == KIND_GROW || !streams_connect(standard))
             append_number(list, standard);
     return list;
 }
@@ -117,29 +117,36 @@ static _Noreturn void fail_with_exception(const char *what)
 
 /* Signals are blocked in this thread, but one may reach another thread, and
  * Python's handler then interrupts our own code. It is kept for the program. */
-static bool call_through_interrupts(PyObject *function, PyObject *arguments, const char *what)
+PyObject *wake_call(PyObject *function, PyObject *arguments, const char *what, bool *interrupted)
 {
-    bool interrupted = false;
-
     for (int attempt = 0; attempt < 8; attempt++) {
         PyObject *result = py.PyObject_CallObject(function, arguments);
 
-        if (result != NULL) {
-            python_drop(result);
-            return interrupted;
-        }
+        if (result != NULL)
+            return result;
         if (!py.PyErr_ExceptionMatches(py.PyExc_KeyboardInterrupt))
             break;
         py.PyErr_Clear();
-        interrupted = true;
+        *interrupted = true;
     }
     fail_with_exception(what);
 }
 
+/* Signals that are not Python's to adopt: two it ignores whatever its caller does, and
+ * the C library's own cannot be set (see duties.c). */
+static uint64_t unasked(void)
+{
+    uint64_t signals = 1ull << (SIGPIPE - 1) | 1ull << (SIGXFSZ - 1);
+
+    for (int number = 32; number < SIGRTMIN; number++)
+        signals |= 1ull << (number - 1);
+    return signals;
+}
+
 static bool connect_python(const struct request *request)
 {
-    uint64_t ignored = request->head.ignored & ~origin.ignored;
-    uint64_t unignored = origin.ignored & ~request->head.ignored;
+    uint64_t ignored = request->head.ignored & ~origin.ignored & ~unasked();
+    uint64_t unignored = origin.ignored & ~request->head.ignored & ~unasked();
     PyObject *streams = new_streams(request);
     bool interrupted = false;
 
@@ -153,7 +160,8 @@ static bool connect_python(const struct request *request)
         py.PyTuple_SetItem(arguments, 1, signal_list(ignored));
         py.PyTuple_SetItem(arguments, 2, signal_list(unignored));
         py.PyTuple_SetItem(arguments, 3, py.PyBool_FromLong(duties_zone_changed()));
-        interrupted = call_through_interrupts(image.wake, arguments, "waking Python");
+        python_drop(wake_call(image.wake, arguments, "waking Python", &interrupted));
+        python_drop(arguments);
     }
     return interrupted;
 }
@@ -162,11 +170,20 @@ static bool connect_python(const struct request *request)
  * registered for that case are the ones to run. They find everything renewed. */
 static bool renew_python(void)
 {
-    bool interrupted = call_through_interrupts(image.renew, NULL, "renewing modules");
+    bool interrupted = renew();
 
     py.PyOS_BeforeFork();
     py.PyOS_AfterFork_Child();
-    return call_through_interrupts(image.renewed, NULL, "a hook after restoring") || interrupted;
+    for (Py_ssize_t i = 0; i < py.PyList_Size(image.hook_lists); i++) {
+        PyObject *entry = py.PyList_GetItem(image.hook_lists, i);
+        PyObject *hooks = py.PyTuple_GetItem(entry, 0);
+
+        if (py.PyList_SetSlice(hooks, 0, py.PyList_Size(hooks), py.PyTuple_GetItem(entry, 1)) == -1)
+            gate_fail("the hooks for forks cannot be put back");
+    }
+    if (image.after_restore != PY_NONE)
+        python_drop(wake_call(image.after_restore, NULL, "a hook after restoring", &interrupted));
+    return interrupted;
 }
 
 static _Noreturn void grow(const struct request *request)

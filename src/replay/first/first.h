@@ -30,7 +30,7 @@
 
 #pragma GCC visibility push(hidden)
 
-enum { PAGE = 4096, MOST_FILES = 256, MOST_PARTS = 4, NAME = 32 };
+enum { PAGE = 4096, MOST_FILES = 256, MOST_PARTS = 4, NAME = 32, PROCESSOR = 8 };
 
 /* Where a replay is mapped: see file.rs. */
 #define PLACE 0x200000000000ull
@@ -86,6 +86,7 @@ struct replay {
     uint8_t terminals[3], flags;
     uint32_t parts;
     struct part part[MOST_PARTS];
+    uint32_t processor[PROCESSOR];    /* of an image */
     struct bytes code;                /* the kernel's */
     const struct place *places;
     uint64_t place_count;
@@ -145,6 +146,7 @@ void trace_print(const char *outcome);
 void facts_begin(const struct replay *); /* in another thread, if there can be one */
 bool facts_end(void);                    /* looks at the rest: whether all of them hold */
 bool facts_hold(const struct replay *);  /* both, where they are few */
+void facts_processor(uint32_t words[PROCESSOR]); /* what it can do */
 
 /* run.c: returns only if there is no replay, or something does not fit. `code` is what the
  * kernel provides. */

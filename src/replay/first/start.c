@@ -98,21 +98,6 @@ static bool read_boot_id(char *id)
     return got == BOOT_ID;
 }
 
-/* What the processor can do: a machine may be moved to another one while it runs. */
-static void add_processor(struct key_state *state)
-{
-    static const uint32_t leaves[2] = {1, 7};
-
-    for (int i = 0; i < 2; i++) {
-        uint32_t a = leaves[i], b, c = 0, d;
-
-        __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-        if (i == 0)
-            b = 0; /* the number of the core that answers */
-        key_add(state, (uint32_t[]){a, b, c, d}, 16);
-    }
-}
-
 static void add_strings(struct key_state *state, char *const *strings, uint64_t count)
 {
     key_add(state, &count, sizeof count);
@@ -137,7 +122,6 @@ static bool name_run(const unsigned long *auxiliary)
         if (auxiliary[0] >= AT_UID && auxiliary[0] <= AT_EGID)
             ids[auxiliary[0] - AT_UID] = auxiliary[1];
     key_add(&state, ids, sizeof ids);
-    add_processor(&state);
     add_strings(&state, first_seen.argv, first_seen.words);
     add_strings(&state, first_seen.environment, first_seen.environment_count);
     key_add(&state, directory, (size_t)length);

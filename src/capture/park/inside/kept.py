@@ -24,6 +24,7 @@ import sys
 
 BEFORE = set(sys.modules)
 
+import _imp
 import _signal
 import _thread
 import atexit
@@ -48,7 +49,9 @@ generators = []  # all that were ever found: the collector does not show frozen 
 twisters = []  # of them the random.Random's that the system has seeded
 bit_generators = []  # numpy's, likewise
 sequences = []  # and what numpy makes its seeds of
-hook_lists = []
+numpy_states, numpy_sequences = [], []  # of those what C can give another seed, and how
+slow_generators, slow_sequences = [], []  # and what it cannot
+hook_lists = []  # the interpreter's own for forks, each with what it holds for a program
 modules = {}
 
 

@@ -38,6 +38,19 @@ def stream_settings(fd):
     return stream, unbuffered, stream.encoding, stream.errors, lines, stream.write_through
 
 
+def description(fd):
+    """What a standard stream and its layers say of themselves."""
+    stream = streams[fd][0]
+    said = [stream.line_buffering, stream.write_through]
+    for layer in stream, stream.buffer, raw_streams[fd]:
+        said += layer.seekable(), layer.isatty(), sys.getsizeof(layer)
+        try:
+            said.append(layer.tell())
+        except OSError:
+            said.append(None)
+    return [*said, raw_streams[fd]._blksize, raw_streams[fd].closefd, raw_streams[fd].mode]
+
+
 def forget_normals():
     """numpy's legacy generators keep the second of a pair of normals."""
     module = sys.modules.get("numpy.random.mtrand")
@@ -49,66 +62,107 @@ def forget_normals():
                 legacy.set_state(dict(state, has_gauss=0, gauss=0.0))
 
 
-def state_memory(generator):
-    """The 624 words and position of numpy's global MT19937 as a memoryview, if that is
-    how they lie: to fill them is much less work than to ask numpy."""
+MOST_SEEDS = 16  # as in renew.c
+
+
+def state_address(generator):
+    """Where the 624 words and the position of numpy's global MT19937 are, if that is how
+    they lie: to fill them is much less work than to ask numpy."""
     ctypes = sys.modules.get("ctypes")
     if not ctypes or generator is not sys.modules["numpy.random.mtrand"]._rand._bit_generator:
         return None
-    memory = (ctypes.c_char * 2500).from_address(generator.ctypes.state_address)
-    view = memoryview(memory).cast("B")
+    address = generator.ctypes.state_address
+    memory = (ctypes.c_char * 2500).from_address(address)
     now = generator.state["state"]
-    same = now["key"].tobytes() + now["pos"].to_bytes(4, sys.byteorder) == view.tobytes()
-    return view if same else None
+    same = now["key"].tobytes() + now["pos"].to_bytes(4, sys.byteorder) == memory.raw
+    return address if same else None
 
 
-def pool_memory(sequence):
-    """The pool of numpy's SeedSequence as a memoryview, if this is a plain one and can be
-    given another seed by `reseed_sequence`, in a tenth of the time that numpy takes."""
+def reseedable(sequence, seed_number):
+    """What C needs to give numpy's SeedSequence another seed, in a tenth of the time that
+    numpy takes, if it is a plain one and comes out as numpy's own; or None."""
     try:
         kind, settings = type(sequence), (sequence.spawn_key, sequence.pool_size)
         if kind.__module__ != "numpy.random.bit_generator" or settings != ((), 4):
             return None
-        seed = int.from_bytes(range(16, 32), "little")
-        probe, right = kind(1), kind(seed)
-        reseed_sequence(probe, memoryview(probe.pool).cast("B"), seed)
+        seed = bytes(range(16, 32))
+        probe, right = kind(1), kind(int.from_bytes(seed, "little"))
+        memoryview(probe.pool).cast("B")[:] = pool_of(seed)
+        probe.__setstate_cython__((right.entropy, 0, probe.pool, 4, ()))
         seen = [
             (s.entropy, s.spawn_key, s.pool_size, s.n_children_spawned, s.pool.tolist())
             for s in (probe, right)
         ]
-        same = seen[0] == seen[1] and (probe.generate_state(9) == right.generate_state(9)).all()
-        return memoryview(sequence.pool).cast("B") if same else None
+        if seen[0] != seen[1] or not (probe.generate_state(9) == right.generate_state(9)).all():
+            return None
+        address = sequence.pool.__array_interface__["data"][0]
+        children = sequence.n_children_spawned
+        return kind.__setstate_cython__, sequence, children, sequence.pool, address, seed_number
     except Exception:  # another numpy
         return None
 
 
-def state_of_seeded():
-    """The state of `random` itself if the code has seeded it: its hook for forks takes
-    that away. Where the clock was read that may have been the seed: no matter then."""
-    random = sys.modules.get("random")
-    inst = getattr(random, "_inst", None)
-    if inst is None or clock_was_read or any(inst is known for known in twisters):
-        return None
-    return inst.getstate()
+def find_numpy():
+    """Sorts numpy's generators by whether C can give them another seed: those that it can
+    are `numpy_states` and `numpy_sequences`."""
+    states = [state_address(generator) for generator in bit_generators]
+    numpy_states[:] = [address for address in states if address]
+    slow_generators[:] = [g for g, address in zip(bit_generators, states) if not address]
+    seeds = list({sequence.entropy: None for sequence in sequences})
+    found = [reseedable(sequence, seeds.index(sequence.entropy)) for sequence in sequences]
+    as_one = None in found or len(seeds) > MOST_SEEDS  # what has one seed in common
+    numpy_sequences[:] = [] if as_one else found
+    slow_sequences[:] = sequences if as_one else []
 
 
-def stand_ins():
-    """Generators to rehearse with: the others have to be recognised if the image grows."""
-    random = sys.modules.get("random")
-    new = [(type(g)(), None) for g, memory in numpy_generators if memory is None]
-    return (
-        [random.Random()] if twisters else [],
-        [(s, pool_memory(s)) for s in (sequence_of(g) for g, _ in new) if s is not None],
-        new,
-    )
+def find_renewals():
+    """What must differ from run to run, and what remembers a process: [(object, attribute,
+    function that gives its value, argument)], of a dictionary the key in place of an
+    attribute, of neither for a function that does it all. No argument is None. What only
+    has to be forgotten is, here."""
+    get, found = sys.modules.get, []
+    for generator in twisters:
+        generator.gauss_next = None
+        found.append((None, None, twister_type.seed, generator))
+    if slow_sequences or slow_generators:
+        found.append((None, None, reseed_numpy, None))
+    module = get("threading")
+    if module:
+        found.append((module._main_thread, "_native_id", _thread.get_native_id, None))
+    module = get("logging")
+    if module:
+        now = time.time_ns if isinstance(module._startTime, int) else time.time
+        found.append((module, "_startTime", now, None))
+    module = get("tempfile")
+    if module and module._name_sequence is not None:
+        module._name_sequence = None
+    module = get("multiprocessing.process")
+    if module:
+        found.append((module._current_process._config, "authkey", new_key, None))
+        found.append((module, "ORIGINAL_DIR", directory, None))
+    module = get("multiprocessing.synchronize")
+    if module:
+        module.SemLock._rand.__dict__.pop("_rng_pid", None)
+    for name in "rich", "pip._vendor.rich":
+        module = get(name)
+        if module and hasattr(module, "_IMPORT_CWD"):
+            found.append((module, "_IMPORT_CWD", directory, ""))
+    module = get("uuid")
+    if module and module._node is not None:
+        module._last_timestamp = None
+        if module._node >> 40 & 1:
+            module._node = None  # random: this host has no hardware address
+    if get("_ssl"):
+        found.append((None, None, reseed_ssl, None))
+    return found
 
 
 def fork_hooks(lists):
     """Takes idle hooks out of the interpreter's own lists for os.fork(), which
     run when a woken process takes itself for a fork: [(list, what it was)].
 
-    Idle are those of the standard library that mend locks and forget threads:
-    no thread was lost. The program's forks need them again."""
+    Idle are those of the standard library that mend locks and forget threads (no
+    thread was lost) or do what is done anyway. The program's forks need them again."""
     found = [(hooks, tuple(hooks)) for hooks in lists or lists_of_fork_hooks()]
     for hooks, every in found:
         hooks[:] = [hook for hook in every if not is_idle_hook(hook)]
@@ -138,6 +192,11 @@ def is_idle_hook(hook):
     owner = getattr(hook, "__module__", None)
     if owner in ("threading", "logging"):
         return True
+    inst = getattr(sys.modules.get("random"), "_inst", None)
+    if inst is not None and getattr(hook, "__self__", None) is inst:
+        # It has a new seed by then, or keeps the one that the code has given it: unless that
+        # may have been the clock.
+        return not clock_was_read or any(inst is known for known in twisters)
     futures = sys.modules.get("concurrent.futures.thread")
     lock = getattr(futures, "_global_shutdown_lock", None)
     return lock is not None and getattr(hook, "__self__", None) is lock
@@ -147,22 +206,23 @@ def settle():
     """Says what C needs to know and prepares waking. The descriptors are pipes:
     a caller's pipes then need no new streams. An image that grows comes here
     again, and objects that it keeps stay the same, so that their pages do."""
-    global streams, numpy_generators, numpy_sequences, seeded_state, hook_lists, parked_as
-    global twister_type
+    global streams, hook_lists, parked_as, twister_type, renewals
     parked_as = posix.getpid()
     if twisters:
         from _random import Random as twister_type
     streams = [stream_settings(fd) for fd in range(3)]
     forget_normals()
-    numpy_generators = [(found, state_memory(found)) for found in bit_generators]
-    numpy_sequences = [(found, pool_memory(found)) for found in sequences]
-    seeded_state = state_of_seeded()
+    find_numpy()
+    renewals = find_renewals()
     known_lists = [hooks for hooks, _ in hook_lists]
     hook_lists = []
     # A rehearsal: caches that this fills need not be written to on waking.
     wake([0, 1, 2], [], [], False)
-    renew_generators(*stand_ins())
-    renew()
+    for owner, _, function, argument in renewals:
+        if owner is not None:
+            function(*(() if argument is None else (argument,)))
+    _imp.acquire_lock()  # as before a fork
+    _imp.release_lock()
     hook_lists = fork_hooks(known_lists)
     sys.argv.clear()
     getattr(sys, "orig_argv", []).clear()
@@ -180,8 +240,11 @@ def settle():
             modules[name] = module
     return {
         "wake": wake,
-        "renew": renew_all,
-        "renewed": renewed,
+        "renewals": renewals,
+        "numpy_states": numpy_states,
+        "numpy_sequences": numpy_sequences,
+        "hook_lists": hook_lists,
+        "after_restore": after_restore if "snapshot_restore_py" in sys.modules else None,
         "environ": posix.environ,
         "os_environ": os.environ._data if os else None,
         "argv": sys.argv,
@@ -192,6 +255,7 @@ def settle():
         "thread_count": _thread._count,
         "collect": gc.collect,
         "stream_types": (io.TextIOBase, io.BufferedIOBase, io.RawIOBase),
+        "streams": streams,
         "raw_streams": raw_streams,
         "path_index": state["path_index"],
         "environ_set": environ_set,
