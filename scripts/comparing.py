@@ -1,6 +1,7 @@
 """What scripts/bench-start puts beside a run from an image, and what is no command for a user: a forked warm Python, and
 the floor, which is the same mappings and the same pages written without a Python. It says what they are.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -14,6 +15,7 @@ import benching
 from benching import DEADLINE, Failed, output_of
 
 PAGE = 4096
+FIRST_RUNS = 3  # of a program: they note which pages it writes, and so write more
 # A Python that has imported what the image holds, and forks for each line that names a program. It answers with wait
 # status, begin, end, CPU time and minor faults of the child. Collected and frozen, so that fork copies the least.
 RESIDENT = """import atexit, gc, json, os, sys, threading, time
@@ -115,9 +117,10 @@ def mappings_of(pid):
     return files, mappings, written
 
 
+@contextlib.contextmanager
 def at_its_end(argv, env, errors):
     """Runs a command until all is done but that its memory goes; gives its process, stopped there."""
-    trace_me, cont, set_options, event_of_exit = 0, 7, 0x4200, 6  # of ptrace(2)
+    trace_me, cont, detach, set_options, event_of_exit = 0, 7, 17, 0x4200, 6  # of ptrace(2)
     libc = ctypes.CDLL(None)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     pid = os.fork()
@@ -137,23 +140,24 @@ def at_its_end(argv, env, errors):
         _, status = os.waitpid(pid, 0)
     if not os.WIFSTOPPED(status):
         raise Failed(f"{argv[0]}: it cannot be traced to its end: wait status {status:#x}")
-    return pid
+    try:
+        yield pid
+    finally:
+        libc.ptrace(detach, pid, None, None)
+        os.waitpid(pid, 0)
 
 
 def make_floor(pyrun, image, env, work):
     """Compiles the floor of `pass` from the image; None if no process has become a program of it."""
     errors = Path(work, "at-its-end")
     errors.touch()
-    signal.alarm(DEADLINE)
-    pid = at_its_end([pyrun, "--image", image, "-c", "pass"], {**env, "PYIMG_LOG": "debug"}, errors)
-    try:
+    argv, env = [pyrun, "--image", image, "-c", "pass"], {**env, "PYIMG_LOG": "debug"}
+    for _ in range(FIRST_RUNS):
+        output_of(argv, env)
+    with at_its_end(argv, env, errors) as pid:
         if "(direct" not in errors.read_text(errors="replace"):
             return None
         files, mappings, written = mappings_of(pid)
-    finally:
-        signal.alarm(0)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
     place = benching.BUILT.parent / "bench-start"
     place.mkdir(parents=True, exist_ok=True)
     table = [f"static const char *const files[] = {{{', '.join(map(json.dumps, files))}{', ' if files else ''}NULL}};"]
