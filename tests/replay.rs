@@ -403,6 +403,53 @@ fn a_damaged_one_is_none() {
     assert!(!run_it(&mut command).0, "a link");
 }
 
+/// The checksum of a replay (`replay_checksum`), for a test that changes what it is of.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mix = |a: u64, b: u64| (a ^ b).rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut lanes = [1, 2, 3, 4];
+    for words in bytes.as_chunks::<32>().0 {
+        for (lane, word) in lanes.iter_mut().zip(words.as_chunks::<8>().0) {
+            *lane = mix(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    mix(mix(lanes[0], lanes[1]), mix(lanes[2], lanes[3]))
+}
+
+/// A machine may be moved to another one while it runs, and the image's libraries have chosen
+/// their code by what the processor can do.
+#[test]
+fn another_processor() {
+    /// Where `processor` is in `struct replay`, and how long.
+    const PROCESSOR: std::ops::Range<usize> = 136..168;
+    if !possible() {
+        return;
+    }
+    let lab = own();
+    let mut command = lab.pyrun();
+    command.args(["-c", "import json; print(json.dumps(1))"]);
+    until_replayed(&mut command);
+    let path = replays(&lab).remove(0);
+    let whole = fs::read(&path).unwrap();
+    let mut is_made = |at: Option<usize>| {
+        let mut bytes = whole.clone();
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+        }
+        let sum = checksum(&bytes[24..]);
+        bytes[16..24].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+        let (is_replay, output) = run_it(&mut command);
+        assert_eq!(output.stdout_text(), "1\n", "{output:?}");
+        is_replay
+    };
+    assert!(is_made(None));
+    // Its model, and features of both leaves.
+    for at in [PROCESSOR.start, PROCESSOR.start + 8, PROCESSOR.end - 12, PROCESSOR.end - 1] {
+        assert!(!is_made(Some(at)), "byte {at}");
+    }
+    assert!(is_made(None));
+}
+
 /// Before the point of no return a step that fails is undone, and the run goes the long way;
 /// after it the process becomes plain Python, or ends with a message.
 #[test]

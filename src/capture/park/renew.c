@@ -3,7 +3,7 @@
  *
  * What there is to be done was found before parking (inside/parking.py), so that it takes a
  * few calls, in place of a search through Python's modules by Python. numpy's generators are
- * reached in their memory: its own way to a new seed runs thousands of lines.
+ * reached in their memory: its own way to a new seed takes ten times as long.
  */
 #include "park.h"
 

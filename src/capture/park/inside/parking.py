@@ -122,8 +122,10 @@ def find_renewals():
     has to be forgotten is, here."""
     get, found = sys.modules.get, []
     for generator in twisters:
+        from _random import Random
+
         generator.gauss_next = None
-        found.append((None, None, twister_type.seed, generator))
+        found.append((None, None, Random.seed, generator))
     if slow_sequences or slow_generators:
         found.append((None, None, reseed_numpy, None))
     module = get("threading")
@@ -206,10 +208,8 @@ def settle():
     """Says what C needs to know and prepares waking. The descriptors are pipes:
     a caller's pipes then need no new streams. An image that grows comes here
     again, and objects that it keeps stay the same, so that their pages do."""
-    global streams, hook_lists, parked_as, twister_type, renewals
+    global streams, hook_lists, parked_as, renewals
     parked_as = posix.getpid()
-    if twisters:
-        from _random import Random as twister_type
     streams = [stream_settings(fd) for fd in range(3)]
     forget_normals()
     find_numpy()
