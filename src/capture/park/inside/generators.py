@@ -44,7 +44,9 @@ def find_seeded():
     numpy = sys.modules.get("numpy.random.bit_generator")
     kinds = random.Random, *((numpy.BitGenerator, numpy.SeedSequence) if numpy else ())
     known = set(map(id, generators))
-    generators.extend(o for o in gc.get_objects() if isinstance(o, kinds) and id(o) not in known)
+    everything = gc.get_objects()
+    # Not isinstance(), which asks the object: one that is not set up yet may raise anything.
+    generators.extend(o for o in everything if issubclass(type(o), kinds) and id(o) not in known)
     return find_twisters(random) | (find_numpy_generators(numpy) if numpy else set())
 
 

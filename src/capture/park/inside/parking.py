@@ -56,7 +56,7 @@ def forget_normals():
     module = sys.modules.get("numpy.random.mtrand")
     known = set(map(id, bit_generators))
     for legacy in gc.get_objects() if known else ():
-        if isinstance(legacy, module.RandomState) and id(legacy._bit_generator) in known:
+        if issubclass(type(legacy), module.RandomState) and id(legacy._bit_generator) in known:
             state = legacy.get_state(legacy=False)
             if state["has_gauss"]:
                 legacy.set_state(dict(state, has_gauss=0, gauss=0.0))
