@@ -1,5 +1,6 @@
 # --- The woken process ----------------------------------------------------
 
+
 def wake(reconnected, ignored, unignored, new_zone):
     """What C could not do. May be interrupted and called again."""
     for fd in reconnected:
