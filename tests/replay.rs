@@ -89,6 +89,16 @@ fn replays(lab: &Lab) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
+/// A store with one replay: the command that has it, and its file.
+fn one_replay() -> (Lab, Command, PathBuf) {
+    let lab = own();
+    let mut command = lab.pyrun();
+    command.args(["-c", "import json; print(json.dumps(1))"]);
+    until_replayed(&mut command);
+    let path = replays(&lab).remove(0);
+    (lab, command, path)
+}
+
 /// Everything that a program can see of how it was started.
 const LOOK: &str = "\
 import json, os, signal, sys, threading
@@ -369,11 +379,7 @@ fn a_damaged_one_is_none() {
     if !possible() {
         return;
     }
-    let lab = own();
-    let mut command = lab.pyrun();
-    command.args(["-c", "import json; print(json.dumps(1))"]);
-    until_replayed(&mut command);
-    let path = replays(&lab).remove(0);
+    let (_lab, mut command, path) = one_replay();
     let whole = fs::read(&path).unwrap();
     let mut check = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
@@ -424,11 +430,7 @@ fn another_processor() {
     if !possible() {
         return;
     }
-    let lab = own();
-    let mut command = lab.pyrun();
-    command.args(["-c", "import json; print(json.dumps(1))"]);
-    until_replayed(&mut command);
-    let path = replays(&lab).remove(0);
+    let (_lab, mut command, path) = one_replay();
     let whole = fs::read(&path).unwrap();
     let mut is_made = |at: Option<usize>| {
         let mut bytes = whole.clone();

@@ -121,9 +121,9 @@ def find_renewals():
     attribute, of neither for a function that does it all. No argument is None. What only
     has to be forgotten is, here."""
     get, found = sys.modules.get, []
-    for generator in twisters:
+    if twisters:
         from _random import Random
-
+    for generator in twisters:
         generator.gauss_next = None
         found.append((None, None, Random.seed, generator))
     if slow_sequences or slow_generators:
