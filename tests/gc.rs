@@ -414,7 +414,9 @@ fn what_is_not_used_is_compressed_and_runs_again() {
     assert!(freed > before / 2, "{freed} of {before}");
     assert_eq!(place.json(&["gc", "--dry-run"])["compressed"], serde_json::json!([]));
     assert_eq!(place.hit("one", "import one; print(one.VALUE)"), "1\n");
-    assert_eq!(packs_on_disk(&place.lab.store), before);
+    // Where its blocks lie the file system may write into one more block, once it has chosen them.
+    let again = packs_on_disk(&place.lab.store);
+    assert!(again.abs_diff(before) <= 4096, "{again} {before}");
     // What is pinned stays as it is.
     place.age("one", DAY * 8);
     place.say(&["pin", "one"]).success();
