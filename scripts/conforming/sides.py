@@ -92,7 +92,9 @@ class Sides:
     def refuses(self, flags, variables=()):
         """Whether this Python does not start at all with these."""
         argv, env = [self.python, *flags, "-c", "pass"], {**self.environment, **dict(variables)}
-        return subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0
+        self.place.mkdir(exist_ok=True)  # with pycache_prefix some of it is written to the working directory
+        done = subprocess.run(argv, env=env, cwd=self.place, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return done.returncode != 0
 
     def send(self, child, number):
         """From saying that it is ready to sleeping takes a program a moment."""
