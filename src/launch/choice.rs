@@ -28,18 +28,19 @@ use crate::trace;
 
 /// What a small image spares besides imports, in nanoseconds: the interpreter's own start,
 /// less what `pyrun` takes.
-const SPARED_NS: u64 = 12_000_000;
+const SPARED_NS: u64 = 6_500_000;
 /// What a megabyte of memory adds to a restore, in nanoseconds.
-const NS_PER_MEGABYTE: u64 = 90_000;
+const NS_PER_MEGABYTE: u64 = 20_000;
 
 /// How much longer a program takes to begin from an image of so many bytes than in bare
 /// Python, in nanoseconds, imports aside.
 ///
-/// Measured with `-c pass` and the engine `direct` (CPython 3.11, medians, where bare Python takes
-/// 19 to 21 ms): an image of 11 MB (nothing imported) begins 14 ms before bare Python, one of
-/// 117 MB (`numpy, pandas`) 4 to 6 ms before it. By CRIU the latter begins 7 to 12 ms after it,
-/// but few images need CRIU. It need not be exact: imports that are worth an image take tens of
-/// milliseconds.
+/// Measured with `-c pass`, from start to end (CPython 3.11, medians of 40, where bare Python
+/// takes 9.2 ms), without a replay: an image of 11 MB (nothing imported) 6.8 ms less than bare
+/// Python, one of 105 MB (matplotlib) 5.3 ms, of 215 MB (sklearn) 2.8 ms, of 265 MB (both, scipy
+/// and sqlalchemy) 1.5 ms less; with one 1.4 to 2.5 ms less still. By CRIU scipy and sklearn take
+/// 4 and 7 ms more than bare Python (`scripts/bench-start`), but few images need CRIU. It need
+/// not be exact: imports that are worth an image take tens of milliseconds.
 pub fn restore_ns(bytes: u64) -> u64 {
     (bytes / 1_000_000).saturating_mul(NS_PER_MEGABYTE).saturating_sub(SPARED_NS)
 }
