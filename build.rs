@@ -20,6 +20,9 @@ fn main() {
     first_code(&out);
 }
 
+/// What the head of a request looks like, for all C code.
+const REQUEST: &str = "src/engine/request.h";
+
 /// Where libcriu was found: its include directories and its library directories.
 struct Criu {
     include: PathBuf,
@@ -150,7 +153,7 @@ fn format_of_replays() -> u64 {
     let mut files = c_sources("src/replay/first");
     files.extend(["first.h", "system.h"].map(|name| Path::new("src/replay/first").join(name)));
     files.extend(written_by.map(PathBuf::from));
-    files.push("src/engine/direct/steps.c".into());
+    files.extend(["src/engine/direct/steps.c", REQUEST].map(PathBuf::from));
     let mut hasher = DefaultHasher::new();
     env::var("CARGO_PKG_VERSION").unwrap_or_default().hash(&mut hasher);
     for file in files {
@@ -173,6 +176,7 @@ fn c_sources(directory: &str) -> Vec<PathBuf> {
 
 fn park_library(out: &Path) {
     println!("cargo:rerun-if-changed=src/capture/park");
+    println!("cargo:rerun-if-changed={REQUEST}");
     let compiler = cc::Build::new().get_compiler();
     let library = out.join("libpyimg_park.so");
     let mut command = Command::new(compiler.path());

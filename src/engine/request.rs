@@ -1,8 +1,9 @@
 //! What a run hands to the woken process.
 //!
 //! The process was parked in a `recvmsg` of the park library (`src/capture/park`), which
-//! reads this and becomes the program. The bytes go into a memfd, since environments can
-//! be larger than a socket takes; the descriptors go with the message.
+//! reads this and becomes the program. What it begins with, C code knows as a structure
+//! (`request.h`). The bytes go into a memfd, since environments can be larger than a socket
+//! takes; the descriptors go with the message.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, Write as _};

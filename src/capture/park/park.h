@@ -47,6 +47,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../../engine/request.h"
 #include "python.h"
 
 /* A preloaded library comes first in every symbol search: no name of ours may
@@ -189,15 +190,6 @@ struct tid {
 struct limit {
     uint64_t soft;
     uint64_t hard;
-} __attribute__((packed));
-
-struct header {
-    uint32_t magic, kind, umask, ndescriptors;
-    uint64_t ignored, blocked;
-    int32_t nice;
-    uint32_t ntids, nlimits, argc, orig_argc, envc, personality, pdeathsig;
-    int32_t supervisor;
-    uint32_t flags;
 } __attribute__((packed));
 
 struct request {

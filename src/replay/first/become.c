@@ -14,19 +14,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "../../engine/request.h"
 #include "first.h"
 #include "system.h"
 
 enum {
     LAST_SIGNAL = 64,
-    /* Where they are in the head of the request: `struct header` of the park library. */
-    UMASK = 8,
-    IGNORED = 16,
-    NICE = 32,
-    ARGC = 44,
-    ORIG_ARGC = 48,
-    ENVC = 52,
-    PERSONALITY = 56,
     RSEQ_SIGNATURE = 0x53053053, /* of glibc */
     RSEQ_UNREGISTER = 1,
 };
@@ -159,11 +152,6 @@ static char *put(char *to, const void *bytes, uint64_t length)
     return to + length;
 }
 
-static void put_number(char *head, int at, uint32_t number)
-{
-    copy(head + at, &number, sizeof number);
-}
-
 static uint64_t ignored_signals(void)
 {
     struct {
@@ -177,21 +165,19 @@ static uint64_t ignored_signals(void)
     return ignored;
 }
 
-static void fill_head(const struct replay *replay, char *head)
+static void fill_head(const struct replay *replay, struct header *head)
 {
     uint32_t words = (uint32_t)(first_seen.argc - first_seen.words);
-    uint64_t ignored = ignored_signals();
-    uint32_t mask = (uint32_t)CALL(SYS_umask, 0);
 
-    CALL(SYS_umask, mask);
-    put_number(head, UMASK, mask);
-    copy(head + IGNORED, &ignored, sizeof ignored);
+    head->umask = (uint32_t)CALL(SYS_umask, 0);
+    CALL(SYS_umask, head->umask);
+    head->ignored = ignored_signals();
     /* The call answers 20 less the value, so as not to answer an error. */
-    put_number(head, NICE, 20 - (uint32_t)CALL(SYS_getpriority, PRIO_PROCESS, 0));
-    put_number(head, ARGC, replay->argv_count + words);
-    put_number(head, ORIG_ARGC, replay->orig_argv_count + words);
-    put_number(head, ENVC, (uint32_t)replay->environment_count);
-    put_number(head, PERSONALITY, (uint32_t)CALL(SYS_personality, 0xffffffff));
+    head->nice = 20 - (int32_t)CALL(SYS_getpriority, PRIO_PROCESS, 0);
+    head->argc = replay->argv_count + words;
+    head->orig_argc = replay->orig_argv_count + words;
+    head->envc = (uint32_t)replay->environment_count;
+    head->personality = (uint32_t)CALL(SYS_personality, 0xffffffff);
 }
 
 static uint64_t size_of_request(const struct replay *replay)
@@ -241,7 +227,7 @@ static bool put_request(struct replay *replay)
     for (uint64_t i = 0; i < replay->environment_count; i++)
         to = put(to, VARIABLE(replay, i), length_of(VARIABLE(replay, i)) + 1);
     to = put(to, replay->last.at, replay->last.length);
-    fill_head(replay, start);
+    fill_head(replay, (struct header *)start);
     replay->request[0] = (uint64_t)start;
     replay->request[1] = (uint64_t)(to - start);
 
